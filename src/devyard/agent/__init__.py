@@ -1,0 +1,1 @@
+"""Lives in the workspace: SSH server, scripts, metadata, stats, logs; dials out only."""

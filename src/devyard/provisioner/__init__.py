@@ -1,0 +1,1 @@
+"""Runs Terraform: one job at a time, on one WebSocket to the server."""

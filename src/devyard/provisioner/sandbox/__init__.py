@@ -1,0 +1,1 @@
+"""devyard_sandbox: an isolated environment on this machine, made of kernel namespaces."""

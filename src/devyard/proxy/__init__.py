@@ -1,0 +1,1 @@
+"""The relay: owns the public port, splices client streams to agents, hands API connections on."""

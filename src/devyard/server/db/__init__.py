@@ -1,0 +1,1 @@
+"""PostgreSQL: pool, migrations, leases and wake-ups. Nothing outside devyard.server imports it."""

@@ -1,0 +1,1 @@
+"""What every route shares: sign-in, permissions, errors, paging, request ids, streaming."""
