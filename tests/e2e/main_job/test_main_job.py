@@ -1,7 +1,7 @@
 """The whole path, told in order: a template becomes a workspace that one enters, leaves, stops and deletes.
 
-Real PostgreSQL, real Terraform, real processes, a real OpenSSH client. The tests of this module share one server and
-build on each other, so they run in order in one worker.
+Real PostgreSQL, real Terraform, real processes, a real OpenSSH client. The tests of this module share one server
+and build on each other, so they run in order in one worker.
 """
 
 import hashlib
@@ -105,9 +105,9 @@ def test_port_forward_reaches_a_server_in_the_workspace(devyard: Devyard) -> Non
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         outside = free.getsockname()[1]
+    script = f"mkdir -p www && echo forwarded > www/index.html && cd www && exec python3 -m http.server {inside}"
     serve = subprocess.Popen(
-        [sys.executable, "-m", "devyard", "ssh", WORKSPACE, "--"]
-        + [f"mkdir -p www && echo forwarded > www/index.html && cd www && exec python3 -m http.server {inside}"],
+        [sys.executable, "-m", "devyard", "ssh", WORKSPACE, "--", script],
         env=devyard.environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
