@@ -14,8 +14,8 @@ from devyard.wire.pattern_syntax import compile_program
 
 __all__ = ["MAX_STEPS", "Pattern", "PatternError"]
 
-MAX_STEPS = 1_000_000
-"""About half a second: beyond it the text counts as too long for the pattern."""
+MAX_STEPS = 100_000
+"""About a quarter of a second: beyond it the text counts as too long for the pattern."""
 
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 

@@ -1,4 +1,4 @@
-"""Real Terraform against the provider: the binary on PATH and the library, each attached to a server of its own."""
+"""Real Terraform against the provider: the binary on PATH and the library, each with a server of its own."""
 
 import asyncio
 import importlib.util
