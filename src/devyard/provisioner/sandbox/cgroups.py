@@ -1,6 +1,6 @@
 """Where on this machine a sandbox's limits can be set, cgroup v2 or v1, and the removal of its groups.
 
-runtime.py asks for a plan, the launcher carries it out. Invariant: a group lies below a folder `devyard` at the
+runtime.py asks for a plan, launcher.py carries it out. Invariant: a group lies below a folder `devyard` at the
 highest place that this user may write, so outside the server's own service, whose restart must not end it.
 See docs/design/sandbox.md.
 """
@@ -73,6 +73,20 @@ def plan_groups(sandbox_id: str, limits: Limits, places: list[Hierarchy]) -> tup
         groups.append(Group(dir=f"{place.base}/{_FOLDER}/{sandbox_id}", files=files, shown_at=shown))
         missing -= set(place.controllers)
     return groups, sorted(missing)
+
+
+def enter_groups(pid: int, groups: list[Group]) -> list[str]:
+    """Make the groups, set their limits, move a process in; return what could not be had, for the log."""
+    notes = []
+    for group in groups:
+        try:
+            Path(group.dir).mkdir(parents=True, exist_ok=True)
+            for name, value in group.files.items():
+                Path(group.dir, name).write_text(value, encoding="ascii")
+            Path(group.dir, "cgroup.procs").write_text(str(pid), encoding="ascii")
+        except OSError as error:
+            notes.append(f"{group.dir}: {error.strerror}")
+    return notes
 
 
 def remove_group(directory: str, *, patience_s: float = 2.0) -> bool:

@@ -4,14 +4,15 @@ Called by launch.py once the tree stands and the init script runs. Invariant: it
 process ends, and with it (it is pid 1) everything else in the sandbox.
 """
 
-import contextlib
+from __future__ import annotations
+
 import os
 import select
-import signal
 
 from .procfs import descendants
 
 _CHUNK = 16 * 1024
+_SIGINT, _SIGKILL, _SIGTERM = 2, 9, 15
 
 
 class BoundedLog:
@@ -24,10 +25,12 @@ class BoundedLog:
 
     def write(self, data: bytes) -> None:
         """Append; drops what a full disk does not take."""
-        with contextlib.suppress(OSError):
+        try:
             if self._size + len(data) > self._limit:
                 self._shorten()
             self._size += os.pwrite(self._fd, data, self._size)
+        except OSError:
+            return
 
     def _shorten(self) -> None:
         keep = self._limit // 4
@@ -42,6 +45,9 @@ def supervise(main_pid: int, log_r: int, log_fd: int, log_bytes: int, *, is_alon
 
     Without a pid namespace of its own (`is_alone` false) what the main process left running is killed here.
     """
+    # Imported now that the script runs: its enumerations cost 5 ms.
+    import signal
+
     log = BoundedLog(log_fd, log_bytes)
     wake_r, wake_w = os.pipe()
     os.set_blocking(wake_r, False)
@@ -49,6 +55,7 @@ def supervise(main_pid: int, log_r: int, log_fd: int, log_bytes: int, *, is_alon
     signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     poll = select.poll()
     poll.register(wake_r, select.POLLIN)
     poll.register(log_r, select.POLLIN)
@@ -63,25 +70,34 @@ def supervise(main_pid: int, log_r: int, log_fd: int, log_bytes: int, *, is_alon
             if fd == wake_r:
                 _pass_on(os.read(wake_r, 256), main_pid)
     os.set_blocking(log_r, False)
-    with contextlib.suppress(BlockingIOError):
-        for _ in range(16):
-            _drain(log_r, log)
+    for _ in range(16):
+        if not _drain(log_r, log):
+            break
     if not is_alone:
         _kill_rest()
     return code
 
 
 def _drain(log_r: int, log: BoundedLog) -> bool:
-    data = os.read(log_r, _CHUNK)
+    try:
+        data = os.read(log_r, _CHUNK)
+    except BlockingIOError:
+        return False
     log.write(data)
     return bool(data)
 
 
 def _pass_on(numbers: bytes, main_pid: int) -> None:
     for number in numbers:
-        if number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(main_pid, signal.SIGTERM)
+        if number in (_SIGTERM, _SIGINT):
+            _signal(main_pid, _SIGTERM)
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
 
 
 def _reap(main_pid: int) -> int | None:
@@ -103,8 +119,7 @@ def _kill_rest() -> None:
     for _ in range(50):
         left = descendants(os.getpid())
         for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            _signal(pid, _SIGKILL)
         _reap(0)
         if not left:
             return

@@ -91,6 +91,15 @@ def prctl(option: int, value: int, what: str) -> None:
     _check(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), zero, zero, zero), what)
 
 
+def hold_signals(*, hold: bool) -> None:
+    """Block all signals, or let them through again (sigprocmask(2)).
+
+    Pid 1 loses a signal for which it has no handler yet; a blocked one waits.
+    """
+    every = ctypes.create_string_buffer(b"\xff" * 128, 128)
+    _check(_libc.sigprocmask(ctypes.c_int(0 if hold else 1), every, None), "sigprocmask")
+
+
 def drop_bounding_set() -> None:
     """Take every capability out of the bounding set, so that no later execve gains one."""
     zero = ctypes.c_ulong(0)

@@ -5,11 +5,16 @@ layout.py. Invariant: nothing of the host is reachable that the plan does not na
 /tmp, /var/tmp, /dev/shm and /run/user is read-only. See docs/design/sandbox.md.
 """
 
+from __future__ import annotations
+
 import os
 import stat
-from typing import Any
 
 from . import kernel as k
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _QUIET = k.MS_NOSUID | k.MS_NODEV
 # statvfs flag → mount flag. A bind made in a user namespace may not lose the flags its source was locked with.

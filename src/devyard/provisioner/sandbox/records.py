@@ -29,7 +29,12 @@ class Record(msgspec.Struct, frozen=True):
     boot_id: str
     groups: list[str]
     pid: int
-    start_ticks: int | None
+    start_ticks: int
+
+
+def start_of_record(known: dict[str, object]) -> str:
+    """Return the record's JSON up to what only the launcher knows (pid, start_ticks), without the end."""
+    return msgspec.json.encode(known).decode().removesuffix("}")
 
 
 def load_record(directory: Path) -> Record | None:
@@ -42,7 +47,7 @@ def load_record(directory: Path) -> Record | None:
 
 def open_process(record: Record) -> int | None:
     """Return a pidfd of the sandbox's first process, or None if that process is gone."""
-    if record.boot_id != boot_id() or record.start_ticks is None:
+    if record.boot_id != boot_id():
         return None
     try:
         fd = os.pidfd_open(record.pid)

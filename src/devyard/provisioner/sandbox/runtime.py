@@ -20,7 +20,7 @@ from .advice import explain, has_capabilities
 from .homes import IDS_PER_HOME, Homes, remove_tree
 from .launcher import Launch, run_launcher
 from .procfs import boot_id, descendants
-from .records import Record, exclusive, is_running, load_record, open_process, send_signal, wait_for_exit
+from .records import Record, exclusive, is_running, load_record, open_process, send_signal, start_of_record, wait_for_exit
 from .spec import SandboxError, SandboxSpec, SandboxStatus, check_id, check_spec
 
 __all__ = ["SandboxError", "SandboxSpec", "SandboxStatus", "Sandboxes"]
@@ -161,8 +161,9 @@ class Sandboxes:
             raise SandboxError(f"Sandbox {spec.id} is running already: stop it before starting it again.")
         await self._remove(spec.id, 0)
         uid_base = await self._uid_base(spec)
-        plan = await asyncio.to_thread(self._plan, spec, uid_base)
-        running = asyncio.ensure_future(asyncio.to_thread(run_launcher, plan))
+        groups = await asyncio.to_thread(self._groups, spec)
+        plan = await asyncio.to_thread(self._plan, spec, uid_base, groups)
+        running = asyncio.ensure_future(asyncio.to_thread(run_launcher, plan, groups))
         try:
             launch = await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -190,18 +191,20 @@ class Sandboxes:
             home = await self._homes.adopt(home)
         return home.uid_base
 
-    def _plan(self, spec: SandboxSpec, uid_base: int | None) -> dict[str, Any]:
-        """Return everything that the launcher has to know, as JSON values; makes the record's directory."""
+    def _plan(
+        self, spec: SandboxSpec, uid_base: int | None, groups: "list[cgroups.Group]"
+    ) -> dict[str, Any]:
+        """Return everything that the launcher has to know, as plain values; makes the record's directory."""
         box = self._boxes / spec.id
         (box / "rootfs").mkdir(mode=0o700, parents=True, exist_ok=True)
-        groups = self._groups(spec)
         is_bare = self._mode == "none"
         source = str(self._homes.path(spec.home_id)) if spec.home_id else None
         if is_bare and source is None:
             source = str(box / "home")
             Path(source).mkdir(mode=0o700)
         target = source if is_bare else layout.HOME
-        owner = os.geteuid() if uid_base is None else uid_base + layout.INNER_ID
+        # As whoever mounts sees them: in the user namespace already, or still on the host.
+        owner = layout.INNER_ID if uid_base is None else uid_base + layout.INNER_ID
         shim_dir = str(box / "bin") if is_bare else layout.SHIM_DIR
         plan: dict[str, Any] = {
             "mode": self._mode,
@@ -209,15 +212,16 @@ class Sandboxes:
             "log_path": str(box / "log"),
             "log_bytes": _LOG_BYTES,
             "record_path": str(box / "record.json"),
-            "record": {
-                "id": spec.id,
-                "home_id": spec.home_id,
-                "mode": self._mode,
-                "uid_base": uid_base,
-                "boot_id": boot_id(),
-                "groups": [group.dir for group in groups],
-            },
-            "cgroups": [{"dir": group.dir, "files": group.files} for group in groups],
+            "record": start_of_record(
+                {
+                    "id": spec.id,
+                    "home_id": spec.home_id,
+                    "mode": self._mode,
+                    "uid_base": uid_base,
+                    "boot_id": boot_id(),
+                    "groups": [group.dir for group in groups],
+                }
+            ),
             "pids_max": self._pids_max,
             "caller_uid": os.geteuid(),
             "caller_gid": os.getegid(),
@@ -225,7 +229,7 @@ class Sandboxes:
             "uid_count": IDS_PER_HOME,
             "inner_id": layout.INNER_ID,
             "owner_uid": owner,
-            "owner_gid": os.getegid() if uid_base is None else owner,
+            "owner_gid": owner,
             "hostname": spec.hostname,
             "script": spec.init_script,
             "home": {"source": source, "target": target},
