@@ -27,9 +27,9 @@ def explain(error: str, *, uid: int | None = None, proc: Path = Path("/proc")) -
 def _advice(uid: int, proc: Path) -> str:
     if uid == 0 and not has_capabilities(proc=proc):
         return (
-            "The provisioner is root without CAP_SYS_ADMIN, so it runs in a container: start that container with "
-            "--cap-add SYS_ADMIN and --security-opt seccomp=unconfined (and apparmor=unconfined where AppArmor "
-            "is on), or run the provisioner on the machine itself."
+            "The provisioner is root without CAP_SYS_ADMIN, so it runs in a container: start that container "
+            "with --cap-add SYS_ADMIN and --security-opt seccomp=unconfined (and apparmor=unconfined where "
+            "AppArmor is on), or run the provisioner on the machine itself."
         )
     if _number(proc / "sys/user/max_user_namespaces") == 0:
         return "User namespaces are off: as root run `sysctl -w user.max_user_namespaces=28633`."

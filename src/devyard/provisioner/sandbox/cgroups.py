@@ -1,14 +1,15 @@
 """Where on this machine a sandbox's limits can be set, cgroup v2 or v1, and the removal of its groups.
 
-runtime.py asks for a plan, launcher.py carries it out. Invariant: a group lies below a folder `devyard` at the
-highest place that this user may write, so outside the server's own service, whose restart must not end it.
-See docs/design/sandbox.md.
+runtime.py asks for a plan, launcher.py carries it out. Invariant: a group lies below a folder `devyard` at
+the highest place that this user may write, so outside the server's own service, whose restart must not end
+it. See docs/design/sandbox.md.
 """
 
 import contextlib
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -75,7 +76,7 @@ def plan_groups(sandbox_id: str, limits: Limits, places: list[Hierarchy]) -> tup
     return groups, sorted(missing)
 
 
-def enter_groups(pid: int, groups: list[Group]) -> list[str]:
+def enter_groups(pid: int, groups: Sequence[Group]) -> list[str]:
     """Make the groups, set their limits, move a process in; return what could not be had, for the log."""
     notes = []
     for group in groups:
@@ -124,7 +125,7 @@ def _own_paths(proc: Path) -> dict[str, str]:
 
 
 def _highest_writable(mount: str, mount_root: str, own: str) -> str | None:
-    """Return the topmost directory from the mount down to the own group in which this user may make groups."""
+    """Return the topmost directory, from the mount down to the own group, that this user may add groups to."""
     relative = os.path.relpath(own, mount_root)
     steps = [] if relative == "." or relative.startswith("..") else relative.split("/")
     for depth in range(len(steps) + 1):

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from .layout import INNER_ID
-from .spec import SandboxError
+from devyard.provisioner.provider.sandboxes import SandboxError
 
-# Host ids given to sandboxes: above what systemd-nspawn (to 1879048191) and sssd's mapping of Active Directory
-# (to 2000200000) use, below 2^31. Inside they are 0 to 4095.
+from .layout import INNER_ID
+
+# Host ids given to sandboxes: above what systemd-nspawn (to 1879048191) and sssd's mapping of Active
+# Directory (to 2000200000) use, below 2^31. Inside they are 0 to 4095.
 FIRST_ID = 0x77390000
 IDS_PER_HOME = 4096
 RANGES = (0x7FFF0000 - FIRST_ID) // IDS_PER_HOME
@@ -105,11 +106,10 @@ class Homes:
         for step in range(RANGES):
             number = (start + step) % RANGES
             try:
-                fd = os.open(self._ranges / str(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with (self._ranges / str(number)).open("x", encoding="utf-8") as file:
+                    file.write(owner)
             except FileExistsError:
                 continue
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                file.write(owner)
             return FIRST_ID + number * IDS_PER_HOME
         raise SandboxError(f"All {RANGES} ranges of user ids are taken: delete workspaces of this machine.")
 

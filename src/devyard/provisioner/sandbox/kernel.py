@@ -1,7 +1,7 @@
 """The system calls that Python's own modules lack (os.unshare exists only from 3.12), by ctypes.
 
 Only the launcher process calls this; it imports the standard library's cheapest modules and nothing else,
-because its start is part of every workspace's start. Invariant: a call that fails raises OSError that names it.
+because its start is part of every workspace's start. Invariant: a call that fails raises OSError naming it.
 """
 
 import ctypes
@@ -110,7 +110,7 @@ def drop_bounding_set() -> None:
 
 
 def keep_capabilities(*kept: int) -> None:
-    """Reduce this thread's effective, permitted and inheritable sets to the capabilities given (capset(2))."""
+    """Reduce this thread's effective and permitted capabilities to those given (capset(2))."""
     mask = sum(1 << capability for capability in kept)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     low, high = mask & 0xFFFFFFFF, mask >> 32

@@ -1,11 +1,11 @@
 """The process that makes one sandbox and then becomes the first process inside it.
 
 Run by launcher.py as `python -I -S -c …` with the plan by marshal on stdin. Its start is part of every
-workspace's start, so it imports only what is cheap (no json, re, typing: 20 ms together). Two processes: the launcher (host side: record, id maps; gone when the
-sandbox runs) and its child (pid 1 inside: builds the tree, starts the init script, reaps, bounds the log).
-Invariant: the child runs nothing of the workspace before its record is on disk, so that no crash of the
-provisioner leaves a sandbox that nobody can find. Lines on stdout: `pid N`, `started`,
-`ready`, `exit N`, `error …`.
+workspace's start, so it imports only what is cheap (no json, re, typing: 20 ms together). Two processes: the
+launcher (host side: record, id maps; gone when the sandbox runs) and its child (pid 1 inside: builds the tree,
+starts the init script, reaps, bounds the log). Invariant: the child runs nothing of the workspace before its
+record is on disk, so that no crash of the provisioner leaves a sandbox that nobody can find. Lines on stdout:
+`pid N`, `started`, `ready`, `exit N`, `error …`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _write_record(plan: Plan, pid: int) -> None:
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
-    os.replace(f"{path}.new", path)
+    os.rename(f"{path}.new", path)  # noqa: PTH104
 
 
 def _child(plan: Plan, log_fd: int, go_r: int, ask_w: int) -> NoReturn:
@@ -190,7 +190,7 @@ def _run_script(plan: Plan, log_w: int) -> NoReturn:
             resource.setrlimit(resource.RLIMIT_NPROC, _no_more_than(resource.RLIMIT_NPROC, plan["pids_max"]))
             _become_user(plan)
         os.chdir(plan["home"]["target"])
-        os.execve("/bin/sh", ["sh", "-c", plan["script"]], plan["env"])
+        os.execve("/bin/sh", ["sh", "-c", plan["script"]], plan["env"])  # noqa: S606 - is the shell
     except BaseException as error:
         os.write(READY_FD, f"error the init script could not be started: {describe(error)}\n".encode())
     os._exit(127)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,10 @@ class Launch(msgspec.Struct, frozen=True):
     notes: list[str] = msgspec.field(default_factory=list)
 
 
-def run_launcher(plan: dict[str, Any], groups: list[Group]) -> Launch:
+def run_launcher(plan: dict[str, Any], groups: Sequence[Group]) -> Launch:
     """Start a sandbox and wait until its agent starts, its script ends, or WATCH_S have passed.
 
-    The process is moved into its cgroups from here, while it still loads: the kernel takes 10 to 20 ms for it.
+    It is moved into its cgroups from here, while it still loads: the kernel takes 10 to 20 ms for that.
     """
     package_root = str(Path(__file__).resolve().parents[3])
     code = f"import sys; sys.path.insert(0, {package_root!r})\n"

@@ -1,7 +1,8 @@
-"""Decides what a sandbox sees: which host paths, which files of its own, which environment. Reads, never writes.
+"""Decides what a sandbox sees: which host paths, which files of its own, which environment. Only reads.
 
-runtime.py hands the result to the launcher. Invariant: an allow-list; the only host paths in it are the system's
-programs and /etc, the running Python and this package, and `hidden` paths are covered where they lie inside.
+runtime.py hands the result to the launcher. Invariant: an allow-list; the only host paths in it are the
+system's programs and /etc, the running Python and this package, and `hidden` paths are covered where they
+lie inside.
 """
 
 import importlib.util
@@ -15,6 +16,7 @@ from pathlib import Path
 
 INNER_ID = 1000
 USER = "dev"
+HOSTNAME = "workspace"
 HOME = f"/home/{USER}"
 SHIM_DIR = "/run/devyard/bin"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/libo32", "/opt")
@@ -107,8 +109,8 @@ def etc_files(hostname: str, shell: str) -> dict[str, str | None]:
 
 def resolver_file() -> str | None:
     """Return the real file behind /etc/resolv.conf where it lies outside of /etc (systemd-resolved)."""
-    path = os.path.realpath("/etc/resolv.conf")
-    return path if os.path.isfile(path) and not path.startswith("/etc/") else None
+    path = Path("/etc/resolv.conf").resolve()
+    return str(path) if path.is_file() and not is_inside(str(path), "/etc") else None
 
 
 def environment(extra: Mapping[str, str], *, home: str, user: str, shim_dir: str) -> dict[str, str]:
@@ -141,7 +143,7 @@ def hidden_paths(hidden: Sequence[str], binds: Sequence[str]) -> list[str]:
 
 
 def private_paths(top: str = "/etc", *, depth: int = 4, most: int = 20_000) -> list[str]:
-    """List what below `top` is not for everyone to read, to be covered where the sandbox has the caller's uid.
+    """List what below `top` is not for everyone to read, to cover where the sandbox has the caller's uid.
 
     As host root the workspace has ids of its own and the kernel refuses these files by itself.
     """

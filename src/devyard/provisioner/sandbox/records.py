@@ -1,8 +1,8 @@
 """The record of each sandbox on disk, and the exclusive right to change one.
 
 Written by the launcher, read by every provisioner on the machine: `sandboxes/ID/record.json`. Invariant: a
-process is signalled only through a pidfd whose start time was compared after it was opened, so that a pid that
-is used again is never hit.
+process is signalled only through a pidfd whose start time was compared after it was opened, so that a pid
+that is used again is never hit.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from devyard.provisioner.provider.sandboxes import SandboxError
+
 from .procfs import boot_id, start_ticks
-from .spec import SandboxError
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -100,7 +101,7 @@ async def exclusive(locks: Path, name: str, *, patience_s: float = 60.0) -> Asyn
     deadline = asyncio.get_running_loop().time() + patience_s
     while (fd := _try_lock(path)) is None:
         if asyncio.get_running_loop().time() > deadline:
-            raise SandboxError(f"{name} has been busy for {patience_s:.0f} s: another build still works on it.")
+            raise SandboxError(f"{name} is busy for {patience_s:.0f} s now: another build still works on it.")
         await asyncio.sleep(0.01)
     try:
         yield

@@ -1,8 +1,8 @@
 """Isolated environments on this machine: what `devyard_sandbox` and `devyard_sandbox_home` stand on.
 
-The provider calls Sandboxes; several provisioner processes share one root directory. Invariant: one home has at
-most one sandbox, and what a sandbox had (processes, mounts, cgroup, record) is gone when `stop` returns. See
-docs/design/sandbox.md.
+The provider calls Sandboxes; several provisioner processes share one root directory. Invariant: one home has
+at most one sandbox, and what a sandbox had (processes, mounts, cgroup, record) is gone when `stop` returns.
+See docs/design/sandbox.md.
 """
 
 import asyncio
@@ -15,13 +15,24 @@ from typing import Any, Literal
 
 import structlog
 
+from devyard.provisioner.provider.sandboxes import SandboxError, SandboxSpec, SandboxStatus
+
 from . import cgroups, layout
 from .advice import explain, has_capabilities
 from .homes import IDS_PER_HOME, Homes, remove_tree
 from .launcher import Launch, run_launcher
 from .procfs import boot_id, descendants
-from .records import Record, exclusive, is_running, load_record, open_process, send_signal, start_of_record, wait_for_exit
-from .spec import SandboxError, SandboxSpec, SandboxStatus, check_id, check_spec
+from .records import (
+    Record,
+    exclusive,
+    is_running,
+    load_record,
+    open_process,
+    send_signal,
+    start_of_record,
+    wait_for_exit,
+)
+from .spec import check_id, check_spec
 
 __all__ = ["SandboxError", "SandboxSpec", "SandboxStatus", "Sandboxes"]
 
@@ -87,8 +98,8 @@ class Sandboxes:
         """Start a sandbox and return as soon as its agent runs.
 
         Another sandbox on the same home (what a killed provisioner left behind) is stopped first. Raises
-        SandboxError if the spec is not valid, the id is running already, the machine can't isolate, or the
-        init script ends at once (its last lines are in the message).
+        SandboxError if the spec is not valid, the machine can't isolate, or the init script ends at once (its
+        last lines are in the message). An id that runs already is returned as it is: stop it for another spec.
         """
         check_spec(spec)
         if self._mode == "root" and not has_capabilities():
@@ -143,7 +154,7 @@ class Sandboxes:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return exclusive(self._locks, name)
 
-    def _records(self) -> "list[Record]":
+    def _records(self) -> Sequence[Record]:
         if not self._boxes.is_dir():
             return []
         found = (load_record(path) for path in sorted(self._boxes.iterdir()))
@@ -158,7 +169,7 @@ class Sandboxes:
     async def _start(self, spec: SandboxSpec) -> SandboxStatus:
         record = await asyncio.to_thread(load_record, self._boxes / spec.id)
         if record is not None and is_running(record):
-            raise SandboxError(f"Sandbox {spec.id} is running already: stop it before starting it again.")
+            return SandboxStatus(id=record.id, pid=record.pid)
         await self._remove(spec.id, 0)
         uid_base = await self._uid_base(spec)
         groups = await asyncio.to_thread(self._groups, spec)
@@ -191,9 +202,7 @@ class Sandboxes:
             home = await self._homes.adopt(home)
         return home.uid_base
 
-    def _plan(
-        self, spec: SandboxSpec, uid_base: int | None, groups: "list[cgroups.Group]"
-    ) -> dict[str, Any]:
+    def _plan(self, spec: SandboxSpec, uid_base: int | None, groups: Sequence[cgroups.Group]) -> dict[str, Any]:
         """Return everything that the launcher has to know, as plain values; makes the record's directory."""
         box = self._boxes / spec.id
         (box / "rootfs").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -230,7 +239,7 @@ class Sandboxes:
             "inner_id": layout.INNER_ID,
             "owner_uid": owner,
             "owner_gid": owner,
-            "hostname": spec.hostname,
+            "hostname": spec.hostname or layout.HOSTNAME,
             "script": spec.init_script,
             "home": {"source": source, "target": target},
             "programs": {f"{shim_dir}/{name}": layout.shim() for name in ("devyard", "coder")},
@@ -243,7 +252,7 @@ class Sandboxes:
         }
         return plan if is_bare else {**plan, **self._tree(spec, uid_base, groups)}
 
-    def _tree(self, spec: SandboxSpec, uid_base: int | None, groups: "list[cgroups.Group]") -> dict[str, Any]:
+    def _tree(self, spec: SandboxSpec, uid_base: int | None, groups: Sequence[cgroups.Group]) -> dict[str, Any]:
         """Return the part of the plan that says what the sandbox sees."""
         binds, links = layout.system_paths()
         binds = [*binds, *layout.python_paths()]
@@ -261,18 +270,23 @@ class Sandboxes:
             "links": links,
             "masks": [f"/.{path[1:]}" if layout.is_inside(path, "/etc") else path for path in masks],
             "shown": shown,
-            "etc": layout.etc_files(spec.hostname, layout.login_shell(spec.env)),
+            "etc": layout.etc_files(spec.hostname or layout.HOSTNAME, layout.login_shell(spec.env)),
             "tmp_mb": spec.memory_mb or _DEFAULT_TMP_MB,
             "tty_gid": None if uid_base is None else uid_base + 5,
         }
 
-    def _groups(self, spec: SandboxSpec) -> "list[cgroups.Group]":
+    def _groups(self, spec: SandboxSpec) -> Sequence[cgroups.Group]:
         if self._places is None:
             self._places = cgroups.find_hierarchies()
         limits = cgroups.Limits(cpus=spec.cpus, memory_mb=spec.memory_mb, pids=self._pids_max)
         groups, missing = cgroups.plan_groups(spec.id, limits, self._places)
         if missing:
-            _log.warning("sandbox limits not enforced here", sandbox=spec.id, limits=missing, reason="no writable cgroup")
+            _log.warning(
+                "sandbox limits not enforced here",
+                sandbox=spec.id,
+                limits=missing,
+                reason="no writable cgroup",
+            )
         return groups
 
     async def _remove(self, sandbox_id: str, grace_s: float) -> None:
@@ -303,7 +317,9 @@ class Sandboxes:
                     os.kill(pid, signal.SIGKILL)
             send_signal(pidfd, signal.SIGKILL)
             if not await wait_for_exit(pidfd, _KILL_PATIENCE_S):
-                raise SandboxError(f"Sandbox {record.id} (pid {record.pid}) can't be killed: it hangs in the kernel.")
+                raise SandboxError(
+                    f"Sandbox {record.id} (pid {record.pid}) can't be killed: it hangs in the kernel."
+                )
         finally:
             os.close(pidfd)
             _reap(record.pid)

@@ -1,16 +1,15 @@
-"""What a sandbox is asked to be and what it answers: the values that cross this package's edge.
+"""Checks what the provider asks of a sandbox, before anything touches the disk.
 
-The provider builds a SandboxSpec, the runtime checks it here before anything touches the disk. Invariant: a
-spec that passed `check_spec` can be put into paths, environments and `sh -c` as it stands.
+Called by the runtime first. Invariant: a spec that passed `check_spec` can be put into paths, environments and
+`sh -c` as it stands.
 """
 
 import re
-from collections.abc import Mapping
 
-import msgspec
+from devyard.provisioner.provider.sandboxes import SandboxError, SandboxSpec
 
 ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-_HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_HOSTNAME = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.I)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # Linux takes at most 128 KiB in one argument of execve.
@@ -19,34 +18,11 @@ MAX_ENV_BYTES = 256 * 1024
 MIN_MEMORY_MB = 16
 
 
-class SandboxError(Exception):
-    """Why a sandbox can't be had; the text is for a person."""
-
-
-class SandboxSpec(msgspec.Struct, frozen=True):
-    """One isolated environment: memory in MiB, CPUs as a number of cores, a home by id or none."""
-
-    id: str
-    home_id: str | None
-    init_script: str
-    env: Mapping[str, str]
-    cpus: float | None
-    memory_mb: int | None
-    hostname: str
-
-
-class SandboxStatus(msgspec.Struct, frozen=True):
-    """A running sandbox; `pid` is the host's number of its first process."""
-
-    id: str
-    pid: int
-
-
 def check_id(value: str, what: str) -> str:
     """Return the id if it is safe as a file name, raise SandboxError if not."""
     if not ID_PATTERN.fullmatch(value):
         raise SandboxError(
-            f"{what} {value[:80]!r} is not valid: use 1 to 64 characters of a-z, 0-9 and -, not starting with -."
+            f"{what} {value[:80]!r} is not valid: use 1 to 64 of a-z, 0-9 and -, not starting with -."
         )
     return value
 
@@ -56,9 +32,9 @@ def check_spec(spec: SandboxSpec) -> None:
     check_id(spec.id, "The sandbox id")
     if spec.home_id is not None:
         check_id(spec.home_id, "The home id")
-    if not _HOSTNAME.fullmatch(spec.hostname):
+    if spec.hostname is not None and not _HOSTNAME.fullmatch(spec.hostname):
         raise SandboxError(
-            f"hostname {spec.hostname[:80]!r} is not valid: use 1 to 63 letters, digits and inner hyphens."
+            f"hostname {spec.hostname[:80]!r} is not valid: use 1 to 63 letters, digits, dots and inner hyphens."
         )
     if spec.cpus is not None and not 0.01 <= spec.cpus <= 4096:
         raise SandboxError(f"cpus is {spec.cpus}: it must lie between 0.01 and 4096.")
@@ -77,7 +53,9 @@ def _check_texts(spec: SandboxSpec) -> None:
         if not _ENV_NAME.fullmatch(name):
             raise SandboxError(f"{name[:80]!r} can't be the name of an environment variable.")
         if "\0" in value or len(value.encode()) > MAX_SCRIPT_BYTES:
-            raise SandboxError(f"The value of {name} is longer than {MAX_SCRIPT_BYTES // 1024} KiB or holds a NUL.")
+            raise SandboxError(
+                f"The value of {name} is longer than {MAX_SCRIPT_BYTES // 1024} KiB or holds a NUL."
+            )
         size += len(name) + len(value.encode()) + 2
     if size > MAX_ENV_BYTES:
         raise SandboxError(f"The environment takes {size} bytes: at most {MAX_ENV_BYTES} are allowed.")
