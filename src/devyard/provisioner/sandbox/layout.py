@@ -125,7 +125,8 @@ def environment(extra: Mapping[str, str], *, home: str, user: str, shim_dir: str
         "TERM": "xterm-256color",
         "DEVYARD_SANDBOX_STARTING": "1",
     }
-    return {**clean, **extra}
+    # A shell that this machine lacks would end every session at once.
+    return {**clean, **extra, "SHELL": clean["SHELL"]}
 
 
 def login_shell(extra: Mapping[str, str]) -> str:
