@@ -189,7 +189,7 @@ def _run_script(plan: Plan, log_w: int) -> NoReturn:
         if plan["mode"] != "none":
             resource.setrlimit(resource.RLIMIT_NPROC, _no_more_than(resource.RLIMIT_NPROC, plan["pids_max"]))
             _become_user(plan)
-        os.chdir(plan["home"]["target"])
+        os.chdir(plan["home"])
         os.execve("/bin/sh", ["sh", "-c", plan["script"]], plan["env"])  # noqa: S606 - is the shell
     except BaseException as error:
         os.write(READY_FD, f"error the init script could not be started: {describe(error)}\n".encode())
