@@ -52,7 +52,9 @@ async def look(sandboxes: Sandboxes, script: str, *, box: str = "box", home: str
     """Runs a script to its end in a sandbox that goes on running, and returns what it printed."""
     files = await sandboxes.create_home(home, name="home")
     name = f"out-{secrets.token_hex(4)}"
-    wrapped = f'{READY}{{\n{script}\n}} >"$HOME/{name}.part" 2>&1\nmv "$HOME/{name}.part" "$HOME/{name}"\nexec sleep 300'
+    wrapped = (
+        f'{READY}{{\n{script}\n}} >"$HOME/{name}.part" 2>&1\nmv "$HOME/{name}.part" "$HOME/{name}"\nexec sleep 300'
+    )
     await sandboxes.start(spec(wrapped, box=box, home=home, **more))  # type: ignore[arg-type]
     await wait_until((files / name).exists)
     return (files / name).read_text(errors="replace")

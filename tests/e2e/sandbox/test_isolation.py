@@ -60,7 +60,9 @@ async def test_only_the_allow_list_is_visible(sandboxes: Sandboxes, root: Path) 
     assert seen.count("No such file or directory") == 8 + 1
     assert "Permission denied" in seen
     assert "root:" not in seen
-    lines = dict(line.split(":", 1) for line in seen.splitlines() if line.startswith(("var-lib", "run", "home", "top")))
+    lines = dict(
+        line.split(":", 1) for line in seen.splitlines() if line.startswith(("var-lib", "run", "home", "top"))
+    )
     assert lines["var-lib"].strip() == ""
     assert lines["run"].split() == ["devyard", "user"]
     assert lines["home"].split() == ["dev"]

@@ -25,7 +25,9 @@ def traces(root: Path, box: str = "box") -> list[str]:
     found = [str(path) for path in (root / "sandboxes").glob(f"{box}*")]
     found += [str(path) for path in (root / "locks").glob(f"*{box}*")]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(root) in line]
-    found += [group for place in find_hierarchies() if (group := f"{place.base}/devyard/{box}") and os.path.exists(group)]
+    found += [
+        group for place in find_hierarchies() if (group := f"{place.base}/devyard/{box}") and os.path.exists(group)
+    ]
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if str(root) in (path / "mountinfo").read_text():
@@ -72,7 +74,9 @@ async def test_the_home_survives_and_goes_with_delete(sandboxes: Sandboxes) -> N
 
 async def test_stop_lets_the_agent_end_its_work(sandboxes: Sandboxes, root: Path) -> None:
     files = await sandboxes.create_home("home", name="home")
-    await sandboxes.start(spec(f"trap 'sleep 0.2; echo bye >~/bye; exit 0' TERM\n{READY}while :; do sleep 0.05; done"))
+    await sandboxes.start(
+        spec(f"trap 'sleep 0.2; echo bye >~/bye; exit 0' TERM\n{READY}while :; do sleep 0.05; done")
+    )
     await sandboxes.stop("box")
     assert (files / "bye").read_text() == "bye\n"
     assert traces(root) == []
@@ -205,7 +209,11 @@ async def test_it_outlives_the_provisioner(sandboxes: Sandboxes, root: Path) -> 
         "print(status.pid, flush=True); os.killpg(0, 9)"
     )
     provisioner = subprocess.run(
-        [sys.executable, "-c", code, str(root)], capture_output=True, text=True, start_new_session=True, check=False
+        [sys.executable, "-c", code, str(root)],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=False,
     )
     assert provisioner.returncode == -signal.SIGKILL
     status = await sandboxes.find("box")
@@ -216,18 +224,22 @@ async def test_it_outlives_the_provisioner(sandboxes: Sandboxes, root: Path) -> 
     assert traces(root) == []
 
 
-async def test_a_provisioner_killed_while_starting_leaves_nothing_unknown(sandboxes: Sandboxes, root: Path) -> None:
+async def test_a_provisioner_killed_while_starting_leaves_nothing_unknown(
+    sandboxes: Sandboxes, root: Path
+) -> None:
     await sandboxes.create_home("home", name="home")
     code = (
         "import asyncio, sys; from pathlib import Path\n"
         "from devyard.provisioner.sandbox.runtime import *\n"
-        f"spec = SandboxSpec(id=sys.argv[2], home_id='home', init_script='exec sleep 301', env={{}})\n"
+        "spec = SandboxSpec(id=sys.argv[2], home_id='home', init_script='exec sleep 301', env={})\n"
         "print('go', flush=True)\n"
         "asyncio.run(Sandboxes(Path(sys.argv[1])).start(spec))"
     )
     for number in range(6):
         provisioner = subprocess.Popen(
-            [sys.executable, "-c", code, str(root), f"box-{number}"], stdout=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-c", code, str(root), f"box-{number}"],
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         )
         assert provisioner.stdout is not None
         provisioner.stdout.readline()
@@ -284,7 +296,7 @@ async def test_deleting_a_home_follows_no_link_and_any_depth(sandboxes: Sandboxe
     (files / "file-link").symlink_to(outside / "file")
     seen = await look(
         sandboxes,
-        "python3 -c 'import os\nfor i in range(3000): os.mkdir(\"d\" * 20); os.chdir(\"d\" * 20)'; mkdir ro; touch ro/x; chmod 0 ro; echo ok",
+        'python3 -c \'import os\nfor i in range(3000): os.mkdir("d" * 20); os.chdir("d" * 20)\'; mkdir ro; touch ro/x; chmod 0 ro; echo ok',
     )
     assert seen == "ok\n"
     await sandboxes.stop("box")
