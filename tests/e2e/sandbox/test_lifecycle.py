@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -25,12 +26,12 @@ def traces(root: Path, box: str = "box") -> list[str]:
     found = [str(path) for path in (root / "sandboxes").glob(f"{box}*")]
     found += [str(path) for path in (root / "locks").glob(f"*{box}*")]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(root) in line]
-    found += [
-        group for place in find_hierarchies() if (group := f"{place.base}/devyard/{box}") and os.path.exists(group)
-    ]
+    tag = hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
+    for place in find_hierarchies():
+        found += [str(path) for path in Path(place.base, "devyard").glob(f"{tag}-{box}*")]
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str(root) in (path / "mountinfo").read_text():
+            if f"{root}/sandboxes/{box}/" in (path / "mountinfo").read_text():
                 found.append(f"process {path.name} still has a mount of it")
     return found
 
@@ -259,11 +260,23 @@ async def test_a_provisioner_killed_while_starting_leaves_nothing_unknown(
     assert left == []
 
 
+async def test_a_sweep_removes_what_ended_and_nothing_else(sandboxes: Sandboxes, root: Path) -> None:
+    await look(sandboxes, "true", box="alive")
+    await sandboxes.start(spec(f"{READY}exec sleep 300", box="dead", home=None))
+    dead = await sandboxes.find("dead")
+    assert dead is not None
+    os.kill(dead.pid, signal.SIGKILL)
+    await wait_until(lambda: start_ticks(dead.pid) is None)
+    await sandboxes.sweep()
+    assert traces(root, "dead") == []
+    assert [status.id for status in await sandboxes.list()] == ["alive"]
+
+
 async def test_the_log_is_bounded_and_keeps_the_end(sandboxes: Sandboxes, root: Path) -> None:
     await look(sandboxes, "true")
     await sandboxes.stop("box")
-    script = f"{READY}i=0; while [ $i -lt 40 ]; do head -c 50000 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done; echo the-end; exec sleep 300"
-    await sandboxes.start(spec(script))
+    line = "head -c 50000 /dev/zero | tr '\\0' x; echo; i=$((i+1))"
+    await sandboxes.start(spec(f"{READY}i=0; while [ $i -lt 40 ]; do {line}; done; echo the-end; exec sleep 300"))
     log = root / "sandboxes" / "box" / "log"
     await wait_until(lambda: log.read_text().endswith("the-end\n"))
     assert 1000 < log.stat().st_size <= 256 * 1024
@@ -296,7 +309,8 @@ async def test_deleting_a_home_follows_no_link_and_any_depth(sandboxes: Sandboxe
     (files / "file-link").symlink_to(outside / "file")
     seen = await look(
         sandboxes,
-        'python3 -c \'import os\nfor i in range(3000): os.mkdir("d" * 20); os.chdir("d" * 20)\'; mkdir ro; touch ro/x; chmod 0 ro; echo ok',
+        'python3 -c \'import os\nfor i in range(3000): os.mkdir("d" * 20); os.chdir("d" * 20)\'\n'
+        "mkdir ro; touch ro/x; chmod 0 ro; echo ok",
     )
     assert seen == "ok\n"
     await sandboxes.stop("box")

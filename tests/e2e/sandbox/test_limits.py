@@ -64,7 +64,11 @@ async def test_a_full_tmp_or_shm_costs_no_agent(sandboxes: Sandboxes) -> None:
 
 @needs("cpu")
 async def test_cpus_are_a_quota(sandboxes: Sandboxes) -> None:
-    burn = "import time; s = time.process_time(); t = time.monotonic()\nwhile time.monotonic() - t < 0.8: pass\nprint((time.process_time() - s) / 0.8)"
+    burn = (
+        "import time; s = time.process_time(); t = time.monotonic()\n"
+        "while time.monotonic() - t < 0.8: pass\n"
+        "print((time.process_time() - s) / 0.8)"
+    )
     used = float(await look(sandboxes, f"python3 -c '{burn}'", cpus=0.25))
     assert used < 0.45
 

@@ -50,7 +50,8 @@ async def story(root: Path) -> dict[str, object]:
         facts["seen"] = await look(
             runtime,
             f"whoami; id -u; hostname; cat {root}/secret; ls {root}; ls -A /var/lib /home; cat /.etc/shadow\n"
-            "touch /probe /usr/probe /etc/probe /run/probe /sys/probe /dev/probe; touch /tmp/x /var/tmp/x ~/x && echo ok\n"
+            "touch /probe /usr/probe /etc/probe /run/probe /sys/probe /dev/probe\n"
+            "touch /tmp/x /var/tmp/x ~/x && echo ok\n"
             "grep -E '^(Cap|NoNew)' /proc/self/status; ps -e -o args; cat /proc/1/environ /proc/1/maps\n"
             "unshare -Urm mount -o remount,bind,rw /usr && echo remounted\n"
             "mkdir -p cache/ro && touch cache/ro/x && chmod -R a-w cache && mkdir closed && chmod 0 closed\n"

@@ -79,6 +79,30 @@ def test_v2_takes_the_topmost_place_that_hands_controllers_down(tmp_path: Path) 
     )
 
 
+def test_a_service_is_left_where_its_manager_keeps_account(tmp_path: Path) -> None:
+    """In hybrid mode the limits are v1 and systemd's account is elsewhere: there it has to leave, too."""
+    memory, systemd = make_group(tmp_path / "memory"), make_group(tmp_path / "systemd")
+    unified = make_group(tmp_path / "unified")
+    mounts = [
+        f"30 25 0:26 / {memory} rw - cgroup cgroup rw,memory",
+        f"31 25 0:27 / {systemd} rw - cgroup cgroup rw,xattr,name=systemd",
+        f"32 25 0:28 / {unified} rw - cgroup2 cgroup2 rw",
+    ]
+    service = "/system.slice/devyard.service"
+    inside = write_proc(tmp_path / "proc", mounts, ["2:memory:/", f"1:name=systemd:{service}", f"0::{service}"])
+    groups, missing = cgroups.plan_groups(
+        "box", Limits(cpus=None, memory_mb=100, pids=5), cgroups.find_hierarchies(inside)
+    )
+    assert [(group.dir, group.shown_at) for group in groups] == [
+        (f"{memory}/devyard/box", "/sys/fs/cgroup/memory"),
+        (f"{systemd}/devyard/box", ""),
+        (f"{unified}/devyard/box", ""),
+    ]
+    assert missing == ["pids"]
+    outside = write_proc(tmp_path / "proc-2", mounts, ["2:memory:/", "1:name=systemd:/", "0::/"])
+    assert [place.base for place in cgroups.find_hierarchies(outside)] == [str(memory)]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_what_may_not_be_written_is_passed_over(tmp_path: Path) -> None:
     top = make_group(tmp_path / "memory")

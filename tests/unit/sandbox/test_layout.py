@@ -63,7 +63,7 @@ def test_a_shell_that_can_not_be_is_replaced(shell: str) -> None:
 
 def test_a_shell_that_exists_is_taken() -> None:
     assert layout.login_shell({"SHELL": "/bin/sh"}) == "/bin/sh"
-    assert ":/home/dev:/bin/sh\n" in str(layout.etc_files("ws", "/bin/sh")["passwd"])
+    assert ":/home/dev:/bin/sh\n" in str(layout.etc_files("ws", home="/home/dev", shell="/bin/sh")["passwd"])
 
 
 def test_hidden_paths_count_only_where_they_are_shown(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def _isolate(plan: Plan, go_r: int, ask_w: int) -> None:
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
+    k.leave_session_keyring()
     k.prctl(k.PR_SET_NO_NEW_PRIVS, 1, "set no_new_privs")
     k.drop_bounding_set()
 

@@ -43,10 +43,6 @@ class Place(msgspec.Struct, frozen=True):
         return self.home or self.box / "home"
 
     @property
-    def home_target(self) -> str:
-        return str(self.home_source) if self.mode == "none" else layout.HOME
-
-    @property
     def shim_dir(self) -> str:
         return str(self.box / "bin") if self.mode == "none" else layout.SHIM_DIR
 
@@ -57,6 +53,7 @@ def build_plan(spec: SandboxSpec, place: Place) -> dict[str, Any]:
     programs = {f"{place.shim_dir}/{name}": layout.shim() for name in ("devyard", "coder")}
     _make_box(place, record, programs)
     hostname = spec.hostname or layout.HOSTNAME
+    home = str(place.home_source) if place.mode == "none" else layout.home_path()
     user = layout.current_user() if place.mode == "none" else layout.USER
     # As whoever mounts sees them: in the user namespace already, or still on the host.
     owner = layout.INNER_ID if place.uid_base is None else place.uid_base + layout.INNER_ID
@@ -77,11 +74,11 @@ def build_plan(spec: SandboxSpec, place: Place) -> dict[str, Any]:
         "owner_gid": owner,
         "hostname": hostname,
         "script": spec.init_script,
-        "home": place.home_target,
+        "home": home,
         "programs": programs,
-        "env": layout.environment(spec.env, home=place.home_target, user=user, shim_dir=place.shim_dir),
+        "env": layout.environment(spec.env, home=home, user=user, shim_dir=place.shim_dir),
     }
-    return plan if place.mode == "none" else {**plan, **_tree(spec, place, hostname)}
+    return plan if place.mode == "none" else {**plan, **_tree(spec, place, hostname, home)}
 
 
 def _record(spec: SandboxSpec, place: Place) -> str:
@@ -115,7 +112,7 @@ def _make_box(place: Place, record: str, programs: dict[str, str]) -> None:
             Path(path).chmod(0o755)
 
 
-def _tree(spec: SandboxSpec, place: Place, hostname: str) -> dict[str, Any]:
+def _tree(spec: SandboxSpec, place: Place, hostname: str, home: str) -> dict[str, Any]:
     """Return the part of the plan that says what the sandbox sees."""
     binds, links = layout.system_paths()
     binds = [*binds, *layout.python_paths()]
@@ -125,7 +122,7 @@ def _tree(spec: SandboxSpec, place: Place, hostname: str) -> dict[str, Any]:
     masks = layout.hidden_paths(place.hidden, [*binds, "/etc"])
     if place.uid_base is None:
         masks += layout.private_paths("/etc") + layout.private_paths("/opt", depth=1)
-    shown = [(group.dir, group.shown_at) for group in place.groups]
+    shown = [(group.dir, group.shown_at) for group in place.groups if group.shown_at]
     if Path("/sys/devices/system/cpu").is_dir():
         shown.append(("/sys/devices/system/cpu",) * 2)
     memory_mb = spec.memory_mb or _DEFAULT_MEMORY_MB
@@ -135,10 +132,10 @@ def _tree(spec: SandboxSpec, place: Place, hostname: str) -> dict[str, Any]:
         "masks": [f"/.{path[1:]}" if layout.is_inside(path, "/etc") else path for path in masks],
         "shown": shown,
         "writable": [
-            (str(place.home_source), place.home_target),
+            (str(place.home_source), home),
             *((str(place.box / name), path) for name, path in _DISK.items()),
         ],
-        "etc": layout.etc_files(hostname, layout.login_shell(spec.env)),
+        "etc": layout.etc_files(hostname, home=home, shell=layout.login_shell(spec.env)),
         "shm_mb": memory_mb // 4,
         "run_mb": max(1, memory_mb // 32),
         "tty_gid": None if place.uid_base is None else place.uid_base + 5,

@@ -1,10 +1,11 @@
-# pathlib would cost every start 8 ms:
-# ruff: noqa: PTH123, PTH208
 """What the sandbox code reads of /proc: whether a process still is the one that was recorded.
 
 Used by the launcher and by the runtime; standard library only. A process is known by pid and start time
 (field 22 of /proc/PID/stat, proc(5)), since pids are used again; a zombie counts as gone.
 """
+
+# pathlib would cost every start 8 ms:
+# ruff: noqa: PTH123, PTH208
 
 import os
 

@@ -6,6 +6,7 @@ See docs/design/sandbox.md.
 """
 
 import asyncio
+import hashlib
 import os
 import secrets
 import signal
@@ -61,6 +62,8 @@ class Sandboxes:
         stop_grace_s: float = _STOP_GRACE_S,
     ) -> None:
         self._root = root.resolve()
+        # Groups of another installation on the same machine must not be taken for our own.
+        self._tag = hashlib.sha256(os.fsencode(self._root)).hexdigest()[:12]
         self._hidden = [str(self._root), *(str(path) for path in hidden)]
         self._pids_max = pids_max
         self._stop_grace_s = stop_grace_s
@@ -128,6 +131,14 @@ class Sandboxes:
         check_id(sandbox_id, "The sandbox id")
         async with self._exclusive(f"box-{sandbox_id}"):
             await self._remove(sandbox_id, self._stop_grace_s)
+
+    async def sweep(self) -> None:
+        """Remove what is left of sandboxes that ended by themselves or by a reboot; for a provisioner's start."""
+        for record in await asyncio.to_thread(self._records):
+            async with self._exclusive(f"box-{record.id}"):
+                fresh = await asyncio.to_thread(load_record, self._boxes / record.id)
+                if fresh is not None and not is_running(fresh):
+                    await self._remove(record.id, 0)
 
     async def check(self) -> str | None:
         """Start and stop a trial sandbox: None if that works, else what is wrong and which switch helps."""
@@ -213,7 +224,7 @@ class Sandboxes:
         if self._places is None:
             self._places = cgroups.find_hierarchies()
         limits = cgroups.Limits(cpus=spec.cpus, memory_mb=spec.memory_mb, pids=self._pids_max)
-        groups, missing = cgroups.plan_groups(spec.id, limits, self._places)
+        groups, missing = cgroups.plan_groups(f"{self._tag}-{spec.id}", limits, self._places)
         if missing:
             _log.warning(
                 "sandbox limits not enforced here",
