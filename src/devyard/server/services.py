@@ -1,0 +1,31 @@
+"""What routes and loops are given: one object, built once by `app.open_app`, in order, by hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+
+from devyard.server.db.wakeups import Wakeups
+from devyard.server.settings import ServerSettings
+from devyard.server.tickets.actions import TicketSigner
+
+
+def read_clock() -> datetime:
+    """Now, aware, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The process's shared objects; `internal_key` signs in this server's own children (built-in provisioners)."""
+
+    settings: ServerSettings
+    pool: asyncpg.Pool
+    wakeups: Wakeups
+    signer: TicketSigner
+    deployment_id: UUID
+    organization_id: UUID
+    internal_key: str
+    now: Callable[[], datetime] = read_clock
