@@ -27,7 +27,7 @@ def start(embedded: bool) -> None:
     import msgspec
     import uvloop
 
-    from devyard.proxy.config import RelayConfig
+    from devyard.net.relayconfig import RelayConfig
     from devyard.proxy.relay import run_relay
     from devyard.runtime.logs import set_up_logs
     from devyard.runtime.parent import ControlPipe

@@ -22,7 +22,7 @@ from devyard.net.splice import PipePool, SpliceResult, reset_on_close, splice_so
 from devyard.net.tickets import TicketError, load_public_keys, verify_ticket
 from devyard.proxy.apilinks import ApiLinks
 from devyard.proxy.arrivals import Arrivals
-from devyard.proxy.config import RelayConfig
+from devyard.net.relayconfig import RelayConfig
 from devyard.proxy.replies import SWITCHING, encode_reply, reply_and_close, send_and_close
 from devyard.proxy.spares import SparePool, StreamCounts
 from devyard.proxy.streams import Attachment, NoAgentError

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import click
 import msgspec
-import yaml
 
 from devyard.runtime.logs import LogFormat, LogLevel
 from devyard.server.options import (
@@ -223,6 +222,8 @@ def _look_up(environ: Mapping[str, str], name: str) -> tuple[str | None, str]:
 
 
 def _read_config(path: Path) -> dict[str, object]:
+    import yaml  # only where there is a file: start-up time
+
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise OptionError(f"{path}: the file is larger than {MAX_CONFIG_BYTES} bytes.")
