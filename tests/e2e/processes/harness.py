@@ -35,14 +35,14 @@ NO_DATABASE = "postgresql://nobody@127.0.0.1:1/unused"
 class Server:
     """A running server in a process of its own. `lines` are what it said on standard error."""
 
-    def __init__(self, data_dir, *, ready_timeout_s=20.0, **flags):
+    def __init__(self, data_dir, *, ready_timeout_s=20.0, wrap=(), **flags):
         self.data_dir = data_dir
         values = {"data_dir": str(data_dir), "http_address": "127.0.0.1:0", "provisioners": "0", "log_format": "json",
                   "log_level": "debug", "postgres_url": NO_DATABASE, **flags}  # fmt: skip
         arguments = [f"{name}={value}" for name, value in values.items() if value is not None]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START, *arguments],
+            [*wrap, sys.executable, "-c", START, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

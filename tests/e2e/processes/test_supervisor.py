@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.e2e.processes.harness import ROOT, Server, alive, describe, fetch, wait_for
+from tests.e2e.processes.harness import ROOT, Server, alive, fetch, wait_for
 
 from devyard.server.processes.datadir import read_info
 
@@ -180,28 +180,28 @@ def test_the_command_refuses_wrong_settings():
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run without root already")
 @pytest.mark.root
-def test_everything_works_without_root_too(tmp_path_factory, family):
-    base = Path(f"/var/tmp/devyard-test-{os.getpid()}")
-    base.mkdir(mode=0o700)
-    os.chown(base, 65534, 65534)
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "HOME": str(base)}
-    from tests.e2e.processes.harness import START
+def test_everything_works_without_root_too(tmp_path, family):
+    """In a user namespace this process's user has an ordinary number and no rights but those on its own files."""
+    namespace = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
+    server = Server(tmp_path / "d", postgres_url=None, wrap=namespace)
+    family += server.family()
+    assert fetch(server.url).json()["starts"] == 1
+    postgres = server.child("postgres", "-D")
+    assert "/install/" not in postgres.cmdline()[0]
+    server.stop(signal.SIGKILL)
+    wait_for(lambda: not alive(family))
+    again = Server(tmp_path / "d", postgres_url=None, wrap=namespace)
+    family += again.family()
+    assert fetch(again.url).json()["starts"] == 2
+    assert again.stop() == 0
 
-    process = subprocess.Popen(
-        [sys.executable, "-c", START, f"data_dir={base / 'd'}", "http_address=127.0.0.1:0", "provisioners=0"],
-        env=environment, user=65534, group=65534, extra_groups=[], stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        line = process.stdout.readline()
-        assert line.startswith("Devyard is ready at http://127.0.0.1:")
-        me = psutil.Process(process.pid)
-        family += [describe(child) for child in (me, *me.children(recursive=True))]
-        assert fetch(line.split()[-1]).json()["starts"] == 1
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
-        import shutil
 
-        shutil.rmtree(base)
+def test_a_data_directory_with_a_long_path(tmp_path, family):
+    deep = tmp_path.joinpath(*["a-directory-with-a-long-name"] * 6)
+    server = Server(deep, postgres_url=None)
+    family += server.family()
+    assert len(str(deep)) > 160
+    assert fetch(server.url).json()["starts"] == 1
+    assert server.stop() == 0
