@@ -19,7 +19,7 @@ def read_clock() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The process's shared objects. `internal_key` signs in the children of this server (built-in provisioners)."""
+    """The process's shared objects; `internal_key` signs in this server's own children (built-in provisioners)."""
 
     settings: ServerSettings
     pool: asyncpg.Pool

@@ -1,1 +1,1 @@
-"""Types on the wire: what clients, agents, provisioners and relays send each other. No I/O; imports nothing of ours."""
+"""Types on the wire: what clients, agents, provisioners and relays exchange. No I/O; imports nothing of ours."""

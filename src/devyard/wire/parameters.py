@@ -155,9 +155,7 @@ def _find_basic_problems(definition: ParameterDefinition) -> Iterator[Definition
             ("form_type",), f'form_type "{definition.form_type}" can\'t show {kind}; use {_either(allowed)}.'
         )
     if definition.ephemeral and not definition.mutable:
-        yield DefinitionProblem(
-            ("ephemeral",), "An ephemeral parameter has to be mutable; set mutable = true."
-        )
+        yield DefinitionProblem(("ephemeral",), "An ephemeral parameter has to be mutable; set mutable = true.")
     if definition.ephemeral and definition.required:
         yield DefinitionProblem(
             ("ephemeral",), "An ephemeral parameter needs a default, which it returns to after each build."
@@ -179,18 +177,14 @@ def _find_validation_problems(definition: ParameterDefinition) -> Iterator[Defin
         return
     if type_ != "number":
         for name in (name for name, is_set in numeric.items() if is_set):
-            yield DefinitionProblem(
-                (*where, name), f'{name} limits numbers; this parameter is of type "{type_}".'
-            )
+            yield DefinitionProblem((*where, name), f'{name} limits numbers; this parameter is of type "{type_}".')
     if definition.validation_monotonic not in ("", *MONOTONIC):
         yield DefinitionProblem(
             (*where, "monotonic"),
             f'monotonic is {_either(MONOTONIC)}, not "{definition.validation_monotonic}".',
         )
     if low is not None and high is not None and low > high:
-        yield DefinitionProblem(
-            (*where, "min"), f"min ({low}) is greater than max ({high}): no value can pass."
-        )
+        yield DefinitionProblem((*where, "min"), f"min ({low}) is greater than max ({high}): no value can pass.")
     yield from _find_regex_problems(definition)
 
 

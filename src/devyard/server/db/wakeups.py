@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import asyncpg
 import structlog
@@ -78,7 +79,7 @@ class Wakeups:
             delay = 0.1
             ended = asyncio.Event()
             try:
-                connection.add_termination_listener(lambda _: ended.set())
+                connection.add_termination_listener(partial(_set, ended))
                 await connection.add_listener(CHANNEL, lambda _c, _p, _ch, topic: self.wake_here(topic))
                 for topic in list(self._waiters):
                     self.wake_here(topic)
@@ -87,6 +88,10 @@ class Wakeups:
                 log.warning("lost the wake-up connection", error=str(error))
             finally:
                 connection.terminate()
+
+
+def _set(event: asyncio.Event, _connection: object) -> None:
+    event.set()
 
 
 async def wait_for(event: asyncio.Event, timeout_s: float) -> None:
