@@ -43,9 +43,7 @@ class Lane:
         """Returns once Terraform is loaded. Raises WorkerLost."""
         await self._worker.wait_loaded()
 
-    async def run(
-        self, cwd: Path, argv: Sequence[str], on_line: OnLine, on_error_line: OnLine, stop: Stop
-    ) -> int:
+    async def run(self, cwd: Path, argv: Sequence[str], on_line: OnLine, on_error_line: OnLine, stop: Stop) -> int:
         """Runs `terraform argv` in `cwd` and returns its exit code, also after an interrupt.
 
         Raises WorkerLost when it crashed, Stopped when it had to be killed.

@@ -8,8 +8,6 @@ import asyncio
 import itertools
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,36 +47,34 @@ class Terraform:
 async def open_terraform(
     setting: str,
     *,
+    directory: Path,
     passed_variables: Sequence[str] = (),
     sandboxes: SandboxRuntime | None = None,
     own_environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Terraform]:
     """Finds, starts and at the end stops Terraform as `setting` (auto, library, binary or a path) says.
 
-    `passed_variables`: names or patterns of the environment that may reach Terraform. Raises NoTerraform.
+    `directory`: private, with a short path, for sockets. `passed_variables`: names or patterns of the environment
+    that may reach Terraform. Raises NoTerraform.
     """
     own = os.environ if own_environment is None else own_environment
-    directory = await asyncio.to_thread(_make_socket_directory)
     failures = []
-    try:
-        for backend in await asyncio.to_thread(find_backends, setting):
-            lanes = Lanes(_LaneMaker(backend, directory, passed_variables, sandboxes, own).make)
-            try:
-                version = await _read_version(lanes, directory)
-            except (WorkerLost, CommandFailed) as error:
-                await lanes.close()
-                failures.append(f"{backend.path}: {error}")
-                log.warning("terraform_unusable", backend=backend.kind, path=str(backend.path), error=str(error))
-                continue
-            log.info("terraform_ready", backend=backend.kind, path=str(backend.path), version=version)
-            try:
-                yield Terraform(backend, lanes, version)
-            finally:
-                await lanes.close()
-            return
-        raise NoTerraform("Terraform can't be started. " + " ".join(failures))
-    finally:
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+    for backend in await asyncio.to_thread(find_backends, setting):
+        lanes = Lanes(_LaneMaker(backend, directory, passed_variables, sandboxes, own).make)
+        try:
+            version = await _read_version(lanes, directory)
+        except (WorkerLost, CommandFailed) as error:
+            await lanes.close()
+            failures.append(f"{backend.path}: {error}")
+            log.warning("terraform_unusable", backend=backend.kind, path=str(backend.path), why=str(error))
+            continue
+        log.info("terraform_ready", backend=backend.kind, path=str(backend.path), version=version)
+        try:
+            yield Terraform(backend, lanes, version)
+        finally:
+            await lanes.close()
+        return
+    raise NoTerraform("Terraform can't be started. " + " ".join(failures))
 
 
 class _LaneMaker:
@@ -107,12 +103,6 @@ class _LaneMaker:
         except OSError as error:
             await provider.close()
             raise WorkerLost(f"A worker for Terraform can't be started: {error}") from error
-
-
-def _make_socket_directory() -> Path:
-    """A private directory whose path is short: socket paths have at most 107 bytes."""
-    directory = Path(tempfile.mkdtemp(prefix="devyard-tf-"))
-    return directory if len(bytes(directory)) < 90 else Path(tempfile.mkdtemp(prefix="devyard-tf-", dir="/tmp"))  # noqa: S108
 
 
 async def _read_version(lanes: Lanes, directory: Path) -> str:
