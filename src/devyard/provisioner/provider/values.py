@@ -67,7 +67,9 @@ def _decode_block(block: Block, raw: dict[str, Any]) -> Values:
     }
     for name, nested in block.blocks.items():
         inner = raw.get(name)
-        values[name] = [_decode_block(nested.block, each) for each in inner] if isinstance(inner, list) else inner
+        values[name] = (
+            [_decode_block(nested.block, each) for each in inner] if isinstance(inner, list) else inner
+        )
         if inner is None:
             values[name] = []
     return values
@@ -92,7 +94,9 @@ def _encode_block(block: Block, values: Values) -> Values:
     wire: Values = {name: values.get(name) for name in block.attributes}
     for name, nested in block.blocks.items():
         inner = values.get(name)
-        wire[name] = [_encode_block(nested.block, each) for each in inner] if isinstance(inner, list) else inner
+        wire[name] = (
+            [_encode_block(nested.block, each) for each in inner] if isinstance(inner, list) else inner
+        )
         if inner is None:
             wire[name] = []
     return wire

@@ -66,7 +66,9 @@ _PREBUILDS_BLOCK = Block(
         "expiration_policy": Nested(
             nesting="set",
             max_items=1,
-            block=Block(attributes={"ttl": required("number", "Seconds until one in reserve is replaced.", _ttl)}),
+            block=Block(
+                attributes={"ttl": required("number", "Seconds until one in reserve is replaced.", _ttl)}
+            ),
         ),
         "scheduling": Nested(
             nesting="list",
@@ -86,7 +88,9 @@ _PRESET_BLOCK = Block(
         "name": required("string", "What users choose.", not_empty),
         "default": optional("bool", "Chosen at first.", default=False),
         "description": optional("string", "What it is for.", at_most_characters(128)),
-        "icon": optional("string", "A picture: URL, or path of the dashboard.", at_most_characters(256), link),
+        "icon": optional(
+            "string", "A picture: URL, or path of the dashboard.", at_most_characters(256), link
+        ),
         "parameters": optional(STRING_MAP, "Parameter name → value."),
     },
     blocks={"prebuilds": Nested(nesting="set", max_items=1, block=_PREBUILDS_BLOCK)},
