@@ -61,11 +61,7 @@ def parse_response_head(data: bytes) -> ResponseHead | None:
         return None
     first, _, rest = data[:size].partition(b"\n")
     parts = first.rstrip(b"\r").split(b" ", 2)
-    if (
-        len(parts) < 2
-        or not parts[0].startswith(b"HTTP/1.")
-        or not (parts[1].isdigit() and len(parts[1]) == 3)
-    ):
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not (parts[1].isdigit() and len(parts[1]) == 3):
         raise HeadError(502, "The answer is not HTTP/1.1.")
     return ResponseHead(int(parts[1]), _parse_fields(rest), size)
 
