@@ -29,6 +29,10 @@ class LazyGroup(click.Group):
         self.entries = dict(entries or {})
         self._names = {alias: name for name, entry in self.entries.items() for alias in entry.aliases}
 
+    def add_aliases(self, names: Mapping[str, str]) -> None:
+        """Other names (alias → name) of commands that are in the group."""
+        self._names.update(names)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, without aliases."""
         return sorted({*self.entries, *self.commands})
@@ -63,12 +67,15 @@ class LazyGroup(click.Group):
             if entry is None:
                 command = self.commands[name]
                 if not command.hidden:
-                    rows.append((name, command.get_short_help_str(90)))
+                    rows.append((self._with_aliases(name), command.get_short_help_str(90)))
             elif not entry.is_hidden:
-                rows.append((", ".join((name, *entry.aliases)), entry.summary))
+                rows.append((self._with_aliases(name), entry.summary))
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
+
+    def _with_aliases(self, name: str) -> str:
+        return ", ".join((name, *(alias for alias, target in self._names.items() if target == name)))
 
 
 def load_command(name: str, entry: Entry) -> click.Command:

@@ -79,7 +79,7 @@ def choose_columns(columns: Sequence[Column[Row]], chosen: Sequence[str]) -> lis
 
 def render_table(titles: Sequence[str], rows: Sequence[Sequence[str]], is_terminal: bool = False) -> str:
     """Aligned lines under upper-case titles, two blanks between columns."""
-    cells = [[title.upper() for title in titles], *[[_plain(cell) for cell in row] for row in rows]]
+    cells = [[title.upper() for title in titles], *[[plain(cell) for cell in row] for row in rows]]
     widths = [max(len(row[index]) for row in cells) for index in range(len(titles))]
     lines = []
     for number, row in enumerate(cells):
@@ -91,7 +91,7 @@ def render_table(titles: Sequence[str], rows: Sequence[Sequence[str]], is_termin
 def render_pairs(pairs: Sequence[tuple[str, str]]) -> str:
     """`name  value` lines, aligned."""
     width = max((len(name) for name, _ in pairs), default=0)
-    return "".join(f"{name.ljust(width)}  {_plain(value)}".rstrip() + "\n" for name, value in pairs)
+    return "".join(f"{name.ljust(width)}  {plain(value)}".rstrip() + "\n" for name, value in pairs)
 
 
 def print_json(data: bytes) -> None:
@@ -142,6 +142,6 @@ def yes_no(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """One line without control characters: names come from other people."""
     return "".join(character if character.isprintable() else " " for character in text)
