@@ -29,7 +29,9 @@ from devyard.wire.workspaces import CreateWorkspaceRequest, Workspace
 @parameter_options
 @click.option("--copy-parameters-from", default="", metavar="WORKSPACE", help="Take that workspace's values.")
 @click.option("--start-at", default="", metavar="SCHEDULE", help='As "9:30AM Mon-Fri Europe/Berlin".')
-@click.option("--stop-after", type=read_duration, metavar="DURATION", help="Stop that long after each start, as 8h.")
+@click.option(
+    "--stop-after", type=read_duration, metavar="DURATION", help="Stop that long after each start, as 8h."
+)
 @click.option("--automatic-updates", type=click.Choice(["always", "never"]), default="never")
 @click.option("-O", "--org", default="", envvar=variables("ORGANIZATION"), help="Organization of the template.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as the build is queued.")

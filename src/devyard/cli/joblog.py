@@ -92,7 +92,9 @@ def follow_build(
     return current
 
 
-def follow_import(client: Client, version: TemplateVersion, *, is_verbose: bool = False) -> TemplateVersion:
+def follow_import(
+    client: Client, version: TemplateVersion, *, stream: TextIO | None = None, is_verbose: bool = False
+) -> TemplateVersion:
     """Shows a version's import until it has ended. Raises CommandFailed when it did not succeed."""
     current = version
 
@@ -102,7 +104,7 @@ def follow_import(client: Client, version: TemplateVersion, *, is_verbose: bool 
         return current.job
 
     path = f"/templateversions/{version.id}/logs"
-    job = _follow(client, path, refresh, sys.stdout, is_verbose, f"version {version.name}")
+    job = _follow(client, path, refresh, stream or sys.stdout, is_verbose, f"version {version.name}")
     _check_end(job, f"The import of version {version.name}")
     return current
 

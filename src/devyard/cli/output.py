@@ -41,6 +41,11 @@ class Listing(Generic[Row]):
         elif empty:
             click.echo(empty, err=True)
 
+    def refined(self, column: Column[Row], text: Callable[[Row], str]) -> "Listing[Row]":
+        """The same with one column filled by what is known only now."""
+        columns = [Column(c.title, text, c.is_default) if c is column else c for c in self.columns]
+        return Listing(columns, self.is_json)
+
     def _cells(self, rows: Sequence[Row]) -> list[list[str]]:
         return [[column.text(row) for column in self.columns] for row in rows]
 

@@ -49,8 +49,8 @@ async def _run(stream: AgentStream, request: SshRequest) -> int:
     async with connection:
         for forward in request.remote_forwards:
             await _forward(connection, forward)
-        status = await _run_process(connection, request)
-    return status
+        return await _run_process(connection, request)
+    raise AssertionError("asyncssh's connection suppresses nothing")
 
 
 async def _run_process(connection: asyncssh.SSHClientConnection, request: SshRequest) -> int:

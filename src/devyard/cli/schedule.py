@@ -1,7 +1,7 @@
 """`devyard schedule`: when workspaces start and stop by themselves."""
 
 import os
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -93,7 +93,7 @@ def extend(settings: Settings, workspace: str, duration: str) -> None:
     client = settings.client()
     found = load_named(client, workspace)
     span = _duration(duration)
-    workspaces.extend_deadline(client, found.id, datetime.now(timezone.utc) + span)
+    workspaces.extend_deadline(client, found.id, datetime.now(UTC) + span)
     note(f"Workspace {found.name} stops in {short_duration(span)}.")
 
 

@@ -37,7 +37,10 @@ def _facts(workspace: Workspace) -> list[tuple[str, str]]:
     build = workspace.latest_build
     facts = [
         ("Workspace", f"{workspace.owner_name}/{workspace.name}"),
-        ("Status", f"{build.status} (build {build.build_number}, {ago(build.created_at)}, by {build.initiator_name})"),
+        (
+            "Status",
+            f"{build.status} (build {build.build_number}, {ago(build.created_at)}, by {build.initiator_name})",
+        ),
         ("Template", f"{workspace.template_name} at {build.template_version_name}"),
         ("Outdated", yes_no(workspace.outdated)),
     ]

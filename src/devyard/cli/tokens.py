@@ -31,7 +31,9 @@ def tokens() -> None:
 
 @tokens.command("create")
 @click.option("-n", "--name", default="", envvar=variables("TOKEN_NAME"), help="A name to know it by.")
-@click.option("--lifetime", default="", envvar=variables("TOKEN_LIFETIME"), help="As 30d or 12h; default: server's.")
+@click.option(
+    "--lifetime", default="", envvar=variables("TOKEN_LIFETIME"), help="As 30d or 12h; default: server's."
+)
 @click.option("-u", "--user", default="me", envvar=variables("TOKEN_USER"), help="Whose token (administrators).")
 @click.pass_obj
 def create(settings: Settings, name: str, lifetime: str, user: str) -> None:
