@@ -1,0 +1,110 @@
+"""The server's composition root: builds every object by hand, in order, and hands out the ASGI application.
+
+Called by the API processes and by tests. Nothing else in the package keeps state of its own.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+from litestar.types import ASGIApp
+
+from devyard.server.background import Background, Loop
+from devyard.server.db.migrate import migrate
+from devyard.server.db.pool import open_pool
+from devyard.server.db.wakeups import Wakeups
+from devyard.server.deployment.actions import make_deployment
+from devyard.server.http.edge import Edge
+from devyard.server.http.guard import Gate
+from devyard.server.http.routing import build_app
+from devyard.server.services import Services, read_clock
+from devyard.server.settings import ServerSettings
+from devyard.server.tickets.actions import load_signer
+
+FLUSH_S = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerApp:
+    """A running server: `asgi` answers requests; `stream_keys` are the public keys that relays verify with."""
+
+    asgi: ASGIApp
+    stream_keys: Mapping[str, bytes]
+    services: Services
+
+
+@asynccontextmanager
+async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncIterator[ServerApp]:
+    """Start a server on the database of `settings.postgres_url`; migrations run first.
+
+    Raises:
+        DatabaseTooNew: a newer Devyard has migrated the database.
+    """
+    if not settings.postgres_url:
+        raise ValueError("open_app needs settings with the URL of a running database")
+    await migrate(settings.postgres_url)
+    async with AsyncExitStack() as stack:
+        pool = await open_pool(settings.postgres_url)
+        stack.push_async_callback(close_pool, pool)
+        services = await stack.enter_async_context(open_services(settings, pool, internal_key))
+        gate = Gate(services=services)
+        app = build_app(gate, api_routes=list_api_routes(), root_routes=list_root_routes())
+        await stack.enter_async_context(Background(list_loops(gate), services.wakeups))
+        is_secure = urlsplit(settings.access_url).scheme == "https"
+        yield ServerApp(
+            asgi=Edge(app, is_secure=is_secure),
+            stream_keys=services.signer.public_keys(),
+            services=services,
+        )
+
+
+@asynccontextmanager
+async def open_services(
+    settings: ServerSettings, pool: asyncpg.Pool, internal_key: str
+) -> AsyncIterator[Services]:
+    """The shared objects of a process on a migrated database."""
+    wakeups = Wakeups(settings.postgres_url or "")
+    await wakeups.start()
+    try:
+        deployment_id, organization_id = await make_deployment(pool)
+        yield Services(
+            settings=settings,
+            pool=pool,
+            wakeups=wakeups,
+            signer=await load_signer(pool, read_clock()),
+            deployment_id=deployment_id,
+            organization_id=organization_id,
+            internal_key=internal_key,
+        )
+    finally:
+        await wakeups.close()
+
+
+async def close_pool(pool: asyncpg.Pool) -> None:
+    """Close the pool's connections; those still in use after five seconds are cut."""
+    import asyncio
+
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+def list_api_routes() -> list[Any]:
+    """Routes under /api/v2, by subject."""
+    return []
+
+
+def list_root_routes() -> list[Any]:
+    """Routes outside /api/v2."""
+    return []
+
+
+def list_loops(gate: Gate) -> list[Loop]:
+    """Background work of all subjects."""
+    pool = gate.services.pool
+    return [Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool))]
