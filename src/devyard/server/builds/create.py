@@ -18,7 +18,7 @@ from devyard.server.jobs import queries as job_queries
 from devyard.server.jobs.actions import insert_job
 from devyard.server.services import Services
 from devyard.server.workspaces.heads import WorkspaceHead, lock_workspace
-from devyard.wire.enums import BuildReason, Transition
+from devyard.wire.enums import AuditAction, BuildReason, Transition
 from devyard.wire.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, ValidationError
 from devyard.wire.templates import ParameterValue
 from devyard.wire.workspaces import CreateBuildRequest
@@ -251,7 +251,7 @@ def check_version(version: VersionRow | None, template_id: UUID) -> VersionRow:
     return version
 
 
-_AUDIT_ACTIONS: Mapping[Transition, "audit.AuditAction"] = {"start": "start", "stop": "stop", "delete": "delete"}
+_AUDIT_ACTIONS: Mapping[Transition, AuditAction] = {"start": "start", "stop": "stop", "delete": "delete"}
 
 
 def _check_request(actor: Actor, request: CreateBuildRequest) -> None:

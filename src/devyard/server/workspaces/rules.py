@@ -74,3 +74,9 @@ def decide_health(agents: Iterable[tuple[UUID, AgentStatus]]) -> WorkspaceHealth
     """Healthy unless an agent is known to be away."""
     failing = [agent_id for agent_id, status in agents if status in ("disconnected", "timeout")]
     return WorkspaceHealth(healthy=not failing, failing_agents=failing)
+
+
+def are_renames_allowed(settings: object) -> bool:
+    """Whether users may rename workspaces: off unless the operator says so, since a name may be part of what
+    Terraform made."""
+    return bool(getattr(settings, "allow_workspace_renames", False))
