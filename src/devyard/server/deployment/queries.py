@@ -25,7 +25,9 @@ async def load_deployment_id(executor: Executor) -> UUID:
     return found
 
 
-async def insert_default_organization(executor: Executor, organization_id: UUID, name: str, display_name: str) -> None:
+async def insert_default_organization(
+    executor: Executor, organization_id: UUID, name: str, display_name: str
+) -> None:
     """Make the default organization, unless there is one."""
     await executor.execute(
         """-- deployment.insert_default_organization

@@ -8,6 +8,7 @@ from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 
 from devyard import __version__
 from devyard.server.http import guard
@@ -71,7 +72,17 @@ def build_app(
         request_class=ApiRequest,
         request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,
-        openapi_config=OpenAPIConfig(title="Devyard", version=__version__, path="/_schema", render_plugins=[]),
+        openapi_config=OpenAPIConfig(
+            title="Devyard",
+            version=__version__,
+            openapi_router=Router(
+                f"{API_PATH}/schema",
+                route_handlers=[],
+                opt={guard.PERMISSION: guard.PUBLIC},
+                include_in_schema=False,
+            ),
+            render_plugins=[JsonRenderPlugin()],
+        ),
         state=State({"gate": gate}),
         plugins=list(plugins),
         debug=False,

@@ -8,6 +8,7 @@ import msgspec
 
 from devyard.server.db.pool import Connection, Executor
 from devyard.wire.enums import JobStatus, JobType
+from devyard.wire.jobs import ProvisionerJobLog
 
 ENDED = frozenset({"succeeded", "failed", "canceled"})
 """Statuses after which nothing about a job changes."""
@@ -141,3 +142,22 @@ async def cancel_running(connection: Connection, job_id: UUID, now: datetime) ->
         now,
     )
     return JobRow(**record) if record else None
+
+
+async def list_logs(
+    executor: Executor, job_id: UUID, *, after: int, before: int, limit: int
+) -> list[ProvisionerJobLog]:
+    """Lines of a job's log, oldest first; `before` 0 means no upper end."""
+    records = await executor.fetch(
+        """-- jobs.list_logs
+        SELECT id, created_at, source AS log_source, level AS log_level, stage, output
+        FROM provisioner_job_logs
+        WHERE job_id = $1 AND id > $2 AND ($3::bigint = 0 OR id < $3)
+        ORDER BY id LIMIT $4
+        """,
+        job_id,
+        after,
+        before,
+        limit,
+    )
+    return [ProvisionerJobLog(**record) for record in records]

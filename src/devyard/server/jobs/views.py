@@ -52,8 +52,6 @@ def tags_view(tags: Mapping[str, str]) -> dict[str, str]:
     return {"scope": "organization", "owner": "", **tags}
 
 
-
-
 def present(value: T | None) -> T | msgspec.UnsetType:
     """`value`, or nothing at all on the wire where it is None."""
     return msgspec.UNSET if value is None else value

@@ -43,9 +43,7 @@ async def load_signer(pool: asyncpg.Pool, now: datetime) -> TicketSigner:
         rows = await queries.list_keys(connection, FEATURE, now)
         if not any(starts_at <= now for _, _, starts_at in rows):
             key_id, secret = secrets.token_hex(8), Ed25519PrivateKey.generate().private_bytes_raw()
-            await queries.insert_key(
-                connection, key_id=key_id, feature=FEATURE, secret=secret, starts_at=now
-            )
+            await queries.insert_key(connection, key_id=key_id, feature=FEATURE, secret=secret, starts_at=now)
             rows.append((key_id, secret, now))
     keys = {key_id: Ed25519PrivateKey.from_private_bytes(secret) for key_id, secret, _ in rows}
     current = max((row for row in rows if row[2] <= now), key=lambda row: row[2])

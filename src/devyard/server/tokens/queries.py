@@ -123,7 +123,9 @@ async def get_key_by_name(executor: Executor, user_id: UUID, name: str) -> KeyRo
     return KeyRow(**record) if record else None
 
 
-async def list_tokens(executor: Executor, user_id: UUID | None, *, with_expired: bool, now: datetime) -> list[KeyRow]:
+async def list_tokens(
+    executor: Executor, user_id: UUID | None, *, with_expired: bool, now: datetime
+) -> list[KeyRow]:
     """Named tokens, newest first, of one user or (None) of all."""
     records = await executor.fetch(
         f"""-- tokens.list_tokens
