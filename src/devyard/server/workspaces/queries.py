@@ -14,6 +14,7 @@ import msgspec
 
 from devyard.server.builds.queries import BUILD_COLUMNS, BUILD_JOINS, BuildRow, build_from
 from devyard.server.db.pool import Executor
+from devyard.server.http.ids import read_id
 from devyard.server.workspaces.filters import Condition
 from devyard.wire.enums import AutomaticUpdates
 
@@ -153,3 +154,16 @@ async def get_stamp(connection: Executor, workspace_id: UUID) -> Stamped | None:
 
 def _workspace_from(record: Any) -> WorkspaceRow:
     return WorkspaceRow(build=build_from(record), **{field: record[field] for field in _FIELDS})
+
+
+async def get_organization_id(connection: Executor, text: str) -> UUID | None:
+    """The organization that a path names: an id, a name, or `default`."""
+    organization_id: UUID | None = await connection.fetchval(
+        """-- workspaces.get_organization_id
+        SELECT id FROM organizations
+        WHERE id = $1 OR lower(name) = lower($2) OR ($2 = 'default' AND is_default)
+        """,
+        read_id(text),
+        text,
+    )
+    return organization_id
