@@ -12,7 +12,7 @@ import msgspec
 from devyard.server.agents.rules import AWAY_AFTER_S, AgentTimes, TokenHolder
 from devyard.server.db.pool import Executor
 from devyard.wire import agentlink
-from devyard.wire.enums import AgentLifecycle, AppHealth, LogLevel
+from devyard.wire.enums import AgentLifecycle, AppHealth, JobStatus, Transition
 from devyard.wire.workspaces import AgentLog
 
 
@@ -172,7 +172,7 @@ async def list_token_holders(
         """-- agents.list_token_holders
         SELECT DISTINCT ON (a.token_hash) a.token_hash, a.id AS agent_id, a.build_id, a.workspace_id,
                w.deleted_at IS NOT NULL AS is_deleted, l.id AS latest_build_id,
-               l.transition AS latest_transition, j.status AS latest_job_status, false AS is_any_build_active
+               l.transition AS latest_transition, j.status AS latest_job_status
         FROM workspace_agents a
         JOIN workspace_builds b ON b.id = a.build_id
         JOIN workspaces w ON w.id = a.workspace_id
@@ -265,7 +265,18 @@ async def get_manifest(connection: Executor, agent_id: UUID) -> ManifestRow | No
     return None if text is None else _decode_manifest(text)
 
 
-async def list_latest_builds(connection: Executor, agent_ids: Sequence[UUID]) -> list[dict[str, object]]:
+class LatestBuildRow(msgspec.Struct, frozen=True):
+    """The latest build of the workspace of an agent that belongs to an older one."""
+
+    agent_id: UUID
+    build_id: UUID
+    latest_build_id: UUID
+    transition: Transition
+    job_status: JobStatus
+    is_token_in_latest: bool
+
+
+async def list_latest_builds(connection: Executor, agent_ids: Sequence[UUID]) -> list[LatestBuildRow]:
     """For each agent the state of its workspace's latest build, and whether that build has the agent's token."""
     rows = await connection.fetch(
         """-- agents.list_latest_builds
@@ -280,7 +291,7 @@ async def list_latest_builds(connection: Executor, agent_ids: Sequence[UUID]) ->
         """,
         list(agent_ids),
     )
-    return [dict(row) for row in rows]
+    return [LatestBuildRow(**row) for row in rows]
 
 
 async def list_logs(
@@ -350,4 +361,13 @@ async def upsert_log_source(
     return None if row is None else LogSourceRow(**row)
 
 
-LEVELS: tuple[LogLevel, ...] = ("trace", "debug", "info", "warn", "error")
+async def get_git_key(connection: Executor, workspace_id: UUID) -> tuple[str, str] | None:
+    """Public and private key of a workspace's owner, or None where there is none."""
+    row = await connection.fetchrow(
+        """-- agents.get_git_key
+        SELECT u.git_public_key, u.git_private_key FROM users u JOIN workspaces w ON w.owner_id = u.id
+        WHERE w.id = $1 AND u.git_private_key <> ''
+        """,
+        workspace_id,
+    )
+    return (row["git_public_key"], row["git_private_key"]) if row else None

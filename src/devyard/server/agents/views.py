@@ -95,7 +95,9 @@ def app_view(row: AppRow, host_suffix: str) -> WorkspaceApp:
         external=row.external,
         subdomain=row.subdomain,
         sharing_level=cast("SharingLevel", row.sharing_level),
-        healthcheck=Healthcheck(url=row.health_url, interval=row.health_interval_s, threshold=row.health_threshold),
+        healthcheck=Healthcheck(
+            url=row.health_url, interval=row.health_interval_s, threshold=row.health_threshold
+        ),
         health=row.health,
         hidden=row.hidden,
         open_in=cast("OpenIn", row.open_in),

@@ -44,6 +44,7 @@ async def load_build_work(connection: Connection, services: Services, job: JobRo
     await work_queries.delete_build_keys(connection, work.workspace_id)
     token = await _make_session_token(connection, services, work) if work.transition == "start" else ""
     await wake(connection, f"workspace:{work.workspace_id}")
+    await wake(connection, "agents")
     return BuildJob(
         context=_context(services, work, token),
         transition=work.transition,

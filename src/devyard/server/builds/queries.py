@@ -89,7 +89,7 @@ BUILD_COLUMNS = f"""b.id AS build_id, b.workspace_id, w.name AS workspace_name, 
     i.username AS initiator_name, b.daily_cost, b.deadline, b.max_deadline, b.created_at AS build_created_at,
     b.updated_at AS build_updated_at, t.id AS template_id, t.name AS template_name,
     t.display_name AS template_display_name, t.icon AS template_icon, coalesce(d.name, '') AS worker_name,
-    {RESOURCES_JSON} AS resources, {JOB_COLUMNS_PREFIXED}"""  # noqa: S608  (constant column names)
+    {RESOURCES_JSON} AS resources, {JOB_COLUMNS_PREFIXED}"""
 
 BUILD_JOINS = """JOIN users o ON o.id = w.owner_id
     JOIN templates t ON t.id = w.template_id
@@ -99,7 +99,10 @@ BUILD_JOINS = """JOIN users o ON o.id = w.owner_id
     LEFT JOIN provisioner_daemons d ON d.id = j.worker_id"""
 
 _BUILD_FIELDS = tuple(
-    (field, {"id": "build_id", "created_at": "build_created_at", "updated_at": "build_updated_at"}.get(field, field))
+    (
+        field,
+        {"id": "build_id", "created_at": "build_created_at", "updated_at": "build_updated_at"}.get(field, field),
+    )
     for field in BuildRow.__struct_fields__
     if field not in ("job", "resources")
 )

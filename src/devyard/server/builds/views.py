@@ -71,7 +71,9 @@ def resource_views(row: BuildRow, now: datetime) -> list[WorkspaceResource]:
                 for agent in resource.agents
             ],
             metadata=[
-                ResourceMetadata(key=item.key, value=MASK if item.sensitive else item.value, sensitive=item.sensitive)
+                ResourceMetadata(
+                    key=item.key, value=MASK if item.sensitive else item.value, sensitive=item.sensitive
+                )
                 for item in resource.metadata
             ],
         )

@@ -87,9 +87,7 @@ async def delete_build_keys(connection: Connection, workspace_id: UUID) -> None:
     )
 
 
-async def update_state(
-    connection: Connection, build_id: UUID, *, state: bytes, serial: int, lineage: str
-) -> None:
+async def update_state(connection: Connection, build_id: UUID, *, state: bytes, serial: int, lineage: str) -> None:
     """Keep a state with the build that produced it."""
     await connection.execute(
         """-- builds.update_state
@@ -191,7 +189,7 @@ _INSERTS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _STATEMENTS = {
-    table: f"-- builds.insert_{table}\nINSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608
+    table: f"-- builds.insert_{table}\nINSERT INTO {table} ({', '.join(columns)}) "
     f"VALUES ({', '.join(f'${n}' for n in range(1, len(columns) + 1))})"
     for table, columns in _INSERTS.items()
 }

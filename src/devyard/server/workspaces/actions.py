@@ -215,9 +215,7 @@ async def extend(services: Services, actor: Actor, workspace_id: UUID, deadline:
 async def load_for_update(connection: Connection, actor: Actor, workspace_id: UUID) -> WorkspaceHead:
     """A workspace that the actor may change, locked. Raises NotFound, Forbidden."""
     workspace = await _lock(connection, workspace_id)
-    check(
-        actor, "workspace:update", owner_id=workspace.owner_id, organization_id=workspace.organization_id
-    )
+    check(actor, "workspace:update", owner_id=workspace.owner_id, organization_id=workspace.organization_id)
     return workspace
 
 

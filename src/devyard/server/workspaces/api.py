@@ -83,9 +83,7 @@ async def create_for_member(
     organization_id = await queries.get_organization_id(services.pool, organization)
     if organization_id is None:
         raise errors.NotFound
-    workspace_id = await actions.create_workspace(
-        services, actor, owner_id, data, organization_id=organization_id
-    )
+    workspace_id = await actions.create_workspace(services, actor, owner_id, data, organization_id=organization_id)
     return await renderer.render(await load_readable(services, actor, workspace_id), actor)
 
 
@@ -169,9 +167,7 @@ async def put_dormant(
 
 
 @put(f"{ONE}/extend", opt=UPDATE)
-async def put_extend(
-    services: Services, actor: Actor, workspace_id: UUID, data: ExtendRequest
-) -> errors.Response:
+async def put_extend(services: Services, actor: Actor, workspace_id: UUID, data: ExtendRequest) -> errors.Response:
     """Move the deadline of a running workspace."""
     await actions.extend(services, actor, workspace_id, data.deadline)
     return errors.Response(message=f"The workspace stops at {data.deadline.isoformat()}.")

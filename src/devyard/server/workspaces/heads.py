@@ -46,8 +46,7 @@ async def get_head(connection: Executor, workspace_id: UUID) -> WorkspaceHead | 
 async def lock_workspace(connection: Connection, workspace_id: UUID) -> WorkspaceHead | None:
     """A workspace that is not deleted, locked against other writers until the transaction ends."""
     row = await connection.fetchrow(
-        f"-- workspaces.lock_workspace\n{_SELECT} WHERE w.id = $1 AND w.deleted_at IS NULL"
-        " FOR NO KEY UPDATE OF w",
+        f"-- workspaces.lock_workspace\n{_SELECT} WHERE w.id = $1 AND w.deleted_at IS NULL FOR NO KEY UPDATE OF w",
         workspace_id,
     )
     return WorkspaceHead(**row) if row else None

@@ -52,9 +52,7 @@ _FIELDS = tuple(field for field in WorkspaceRow.__struct_fields__ if field != "b
 
 async def list_workspaces(connection: Executor, ids: Sequence[UUID]) -> dict[UUID, WorkspaceRow]:
     """Whole workspaces by id, deleted ones too."""
-    records = await connection.fetch(
-        f"-- workspaces.list_workspaces\n{_SELECT} WHERE w.id = ANY($1)", list(ids)
-    )
+    records = await connection.fetch(f"-- workspaces.list_workspaces\n{_SELECT} WHERE w.id = ANY($1)", list(ids))
     return {record["id"]: _workspace_from(record) for record in records}
 
 

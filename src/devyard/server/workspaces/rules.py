@@ -43,9 +43,7 @@ def check_ttl(ttl_ms: int | None) -> int | None:
     if MIN_TTL_MS <= ttl_ms <= MAX_TTL_MS:
         return ttl_ms
     detail = f"Use {MIN_TTL_MS} (a minute) to {MAX_TTL_MS} (30 days), or null for never."
-    raise Invalid(
-        "The time to live can't be used.", validations=[ValidationError(field="ttl_ms", detail=detail)]
-    )
+    raise Invalid("The time to live can't be used.", validations=[ValidationError(field="ttl_ms", detail=detail)])
 
 
 def check_extension(

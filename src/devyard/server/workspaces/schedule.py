@@ -71,9 +71,7 @@ def _load_zone(name: str) -> ZoneInfo:
         raise _refuse(f'"{name}" is no time zone; use a name such as "Europe/Berlin" or "UTC".') from None
 
 
-def _parse_field(
-    text: str, low: int, high: int, what: str, names: tuple[str, ...] = ()
-) -> tuple[int, ...]:
+def _parse_field(text: str, low: int, high: int, what: str, names: tuple[str, ...] = ()) -> tuple[int, ...]:
     values: set[int] = set()
     for part in text.split(","):
         span, slash, step_text = part.partition("/")
