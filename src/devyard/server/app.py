@@ -3,6 +3,7 @@
 Called by the API processes and by tests. Nothing else in the package keeps state of its own.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -10,19 +11,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
-from litestar.types import ASGIApp
 
 from devyard.server.background import Background, Loop
 from devyard.server.db.migrate import migrate
 from devyard.server.db.pool import open_pool
 from devyard.server.db.wakeups import Wakeups
 from devyard.server.deployment.actions import make_deployment
-from devyard.server.http.edge import Edge
+from devyard.server.http.edge import AsgiApp, Edge
 from devyard.server.http.guard import Gate
 from devyard.server.http.routing import build_app
 from devyard.server.services import Services, read_clock
 from devyard.server.settings import ServerSettings
 from devyard.server.tickets.actions import load_signer
+from devyard.server.users import api as users
 
 FLUSH_S = 3.0
 
@@ -31,7 +32,7 @@ FLUSH_S = 3.0
 class ServerApp:
     """A running server: `asgi` answers requests; `stream_keys` are the public keys that relays verify with."""
 
-    asgi: ASGIApp
+    asgi: AsgiApp
     stream_keys: Mapping[str, bytes]
     services: Services
 
@@ -85,8 +86,6 @@ async def open_services(
 
 async def close_pool(pool: asyncpg.Pool) -> None:
     """Close the pool's connections; those still in use after five seconds are cut."""
-    import asyncio
-
     try:
         async with asyncio.timeout(5):
             await pool.close()
@@ -96,7 +95,7 @@ async def close_pool(pool: asyncpg.Pool) -> None:
 
 def list_api_routes() -> list[Any]:
     """Routes under /api/v2, by subject."""
-    return []
+    return [*users.routes]
 
 
 def list_root_routes() -> list[Any]:

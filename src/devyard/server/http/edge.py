@@ -5,11 +5,13 @@ the usual error body, since a close code before the handshake would reach client
 """
 
 import time
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import structlog
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.datastructures import Cookie
 
 from devyard import REPORTED_VERSION
 from devyard.server.access.rules import RequestInfo
@@ -17,8 +19,15 @@ from devyard.server.http.csrf import COOKIE as CSRF_COOKIE
 from devyard.server.http.csrf import make_csrf_token
 from devyard.server.http.errors import INFO, describe_error
 from devyard.server.http.signin import COOKIE as SESSION_COOKIE
+from devyard.server.settings import ServerSettings
 
 log = structlog.get_logger("http")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 FAILURE = "devyard.failure"
 MAX_USER_AGENT_CHARS = 300
@@ -34,7 +43,7 @@ SECURITY_HEADERS = (
 class Edge:
     """The ASGI application that the server runs."""
 
-    def __init__(self, app: ASGIApp, *, is_secure: bool) -> None:
+    def __init__(self, app: AsgiApp, *, is_secure: bool) -> None:
         self._app = app
         self._is_secure = is_secure
         self._headers = [*SECURITY_HEADERS, (b"x-coder-build-version", REPORTED_VERSION.encode())]
@@ -46,7 +55,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         info = read_request_info(scope)
-        scope[INFO] = info  # type: ignore[literal-required]
+        scope[INFO] = info
         with structlog.contextvars.bound_contextvars(request_id=str(info.request_id)):
             if scope["type"] == "websocket":
                 await self._run_websocket(scope, receive, send, info)
@@ -62,12 +71,12 @@ class Edge:
             if message["type"] == "http.response.start":
                 is_started = True
                 headers = [*message["headers"], *self._make_headers(info), *self._make_cookies(scope)]
-                message = {**message, "headers": headers}  # type: ignore[assignment]
+                message = {**message, "headers": headers}
                 log.debug(
                     "answered",
-                    method=scope["method"],  # type: ignore[typeddict-item]
+                    method=scope["method"],
                     path=scope["path"],
-                    status=message["status"],  # type: ignore[typeddict-item]
+                    status=message["status"],
                     took_ms=round((time.monotonic() - started_s) * 1000, 1),
                 )
             await send(message)
@@ -89,9 +98,9 @@ class Edge:
             is_answered = True
             status, body = describe_error(error, info.request_id)
             start = _start_json("websocket.http.response.start", status)
-            start["headers"] = [*start["headers"], *self._make_headers(info)]  # type: ignore[typeddict-item]
+            start["headers"] = [*start["headers"], *self._make_headers(info)]
             await send(start)
-            await send({"type": "websocket.http.response.body", "body": body, "more_body": False})  # type: ignore[arg-type]
+            await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
 
         async def send_or_refuse(message: Message) -> None:
             nonlocal is_answered
@@ -102,7 +111,7 @@ class Edge:
             if message["type"] == "websocket.accept":
                 is_answered = True
                 headers = [*message.get("headers", []), *self._make_headers(info)]
-                message = {**message, "headers": headers}  # type: ignore[assignment]
+                message = {**message, "headers": headers}
             elif message["type"] == "websocket.close" and is_answered and isinstance(failure, Exception):
                 describe_error(failure, info.request_id)
             await send(message)
@@ -137,6 +146,17 @@ def make_csrf_cookie(value: str, *, is_secure: bool) -> str:
     return f"{CSRF_COOKIE}={value}; Path=/; SameSite=Lax" + ("; Secure" if is_secure else "")
 
 
+def make_session_cookies(token: str, settings: ServerSettings) -> list[Cookie]:
+    """The cookies of a browser's session; an empty token takes them away."""
+    is_secure = urlsplit(settings.access_url).scheme == "https"
+    age = int(settings.session_duration.total_seconds()) if token else 0
+    proof = make_csrf_token(token) if token else ""
+    return [
+        Cookie(SESSION_COOKIE, value=token, max_age=age, httponly=True, secure=is_secure, samesite="lax"),
+        Cookie(CSRF_COOKIE, value=proof, max_age=age, httponly=False, secure=is_secure, samesite="lax"),
+    ]
+
+
 def read_request_info(scope: Scope) -> RequestInfo:
     """Id, address and user agent of a request."""
     client = scope.get("client")
@@ -148,10 +168,10 @@ def read_request_info(scope: Scope) -> RequestInfo:
     )
 
 
-async def keep_failure(error: Exception, scope: Scope) -> None:
+async def keep_failure(error: Exception, scope: Any) -> None:
     """An `after_exception` hook: leaves a websocket's failure where the edge finds it."""
     if scope["type"] == "websocket":
-        scope[FAILURE] = error  # type: ignore[literal-required]
+        scope[FAILURE] = error
 
 
 def _start_json(kind: str, status: int) -> dict[str, Any]:

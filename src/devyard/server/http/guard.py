@@ -5,6 +5,7 @@
 the guard asks the authenticator of that kind, registered by `app.py`; a kind without one answers 401.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from devyard.server.http.errors import INFO
 from devyard.server.http.limits import AttemptLimit
 from devyard.server.http.signin import KeyUses, Presented, read_presented, sign_in
 from devyard.server.services import Services
+from devyard.server.users.passwords import Passwords
 from devyard.wire.errors import Forbidden, NotFound, Unauthenticated
 
 PERMISSION = "permission"
@@ -45,7 +47,14 @@ class Gate:
     services: Services
     uses: KeyUses = field(default_factory=KeyUses)
     login_limit: AttemptLimit = field(default_factory=AttemptLimit)
+    passwords: Passwords = field(default_factory=Passwords)
+    monotonic: Callable[[], float] = time.monotonic
     authenticators: Mapping[str, Authenticator] = field(default_factory=dict)
+
+
+def needs(permission: str) -> dict[str, str]:
+    """The `opt` of a route: who may call it."""
+    return {PERMISSION: permission}
 
 
 async def guard_permission(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -54,20 +63,21 @@ async def guard_permission(connection: ASGIConnection[Any, Any, Any, Any], handl
     if permission == PUBLIC:
         return
     gate: Gate = connection.app.state.gate
+    scope: Any = connection.scope
     presented = read_presented(connection)
     if permission in (AGENT, PROVISIONER):
         authenticate = gate.authenticators.get(permission)
         if authenticate is None:
             raise Unauthenticated("Nobody can sign in here.")
-        connection.scope[PRINCIPAL] = await authenticate(connection, gate.services, presented)  # type: ignore[typeddict-unknown-key]
+        scope[PRINCIPAL] = await authenticate(connection, gate.services, presented)
         return
     services = gate.services
-    info = connection.scope[INFO]  # type: ignore[typeddict-item]
+    info = scope[INFO]
     actor = await sign_in(services.pool, gate.uses, presented, info, services.now())
     if presented and presented.by == "cookie":
         _check_cookie_use(connection, presented.text, services.settings.access_url)
     check_route(actor, permission, has_target=bool(connection.path_params))
-    connection.scope[ACTOR] = actor  # type: ignore[typeddict-unknown-key]
+    scope[ACTOR] = actor
 
 
 def check_route(actor: Actor, permission: str, *, has_target: bool) -> None:
@@ -128,7 +138,8 @@ async def provide_principal(scope: Any) -> Any:
 
 
 def _check_cookie_use(connection: ASGIConnection[Any, Any, Any, Any], token: str, access_url: str) -> None:
-    if connection.scope["type"] == "websocket":
+    scope: Any = connection.scope
+    if scope["type"] == "websocket":
         check_origin(connection.headers.get("origin"), connection.headers.get("host", ""), access_url)
-    elif connection.scope["method"] not in SAFE_METHODS:  # type: ignore[typeddict-item]
+    elif scope["method"] not in SAFE_METHODS:
         check_csrf(token, connection.headers.get(CSRF_HEADER, ""))

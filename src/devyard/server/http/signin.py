@@ -28,7 +28,7 @@ AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 
 class Presented(NamedTuple):
-    """A token's text and how it came; only one that a browser adds by itself (`cookie`) can be forged across sites."""
+    """A token's text and how it came; a cookie alone is sent by browsers unasked, so only it can be forged."""
 
     text: str
     by: Literal["header", "cookie", "query"]
@@ -45,9 +45,14 @@ def read_presented(connection: AnyConnection) -> Presented | None:
         return Presented(bearer.strip()[:MAX_TOKEN_CHARS], "header")
     if text := connection.cookies.get(COOKIE):
         return Presented(text[:MAX_TOKEN_CHARS], "cookie")
-    if connection.scope["type"] == "websocket" and (text := connection.query_params.get(COOKIE)):
+    if _is_websocket(connection) and (text := connection.query_params.get(COOKIE)):
         return Presented(text[:MAX_TOKEN_CHARS], "query")
     return None
+
+
+def _is_websocket(connection: AnyConnection) -> bool:
+    scope: Any = connection.scope
+    return bool(scope["type"] == "websocket")
 
 
 class KeyUses:

@@ -75,7 +75,7 @@ async def with_heartbeats(
     pending: asyncio.Task[tuple[str, Any]] | None = None
     try:
         while True:
-            pending = pending or asyncio.ensure_future(anext(events))  # type: ignore[arg-type]
+            pending = pending or asyncio.ensure_future(anext(events))
             done, _ = await asyncio.wait([pending], timeout=period_s)
             if not done:
                 yield None, None

@@ -120,7 +120,8 @@ async def cancel_pending(connection: Connection, job_id: UUID, now: datetime) ->
     record = await connection.fetchrow(
         f"""-- jobs.cancel_pending
         UPDATE provisioner_jobs AS j
-        SET status = 'canceled', canceled_at = $2, completed_at = $2, error = 'The job was canceled before it began.'
+        SET status = 'canceled', canceled_at = $2, completed_at = $2,
+            error = 'The job was canceled before it began.'
         WHERE j.id = $1 AND j.status = 'pending'
         RETURNING {JOB_COLUMNS}
         """,  # noqa: S608

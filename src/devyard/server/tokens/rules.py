@@ -8,9 +8,13 @@ import string
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from devyard.wire.errors import Invalid, ValidationError
+
 ALPHABET = string.ascii_letters + string.digits
 ID_CHARS, SECRET_CHARS = 10, 22
 _TOKEN = re.compile(rf"([A-Za-z0-9]{{{ID_CHARS}}})-([A-Za-z0-9]{{{SECRET_CHARS}}})")
+
+DEFAULT_LIFETIME = timedelta(days=7)
 
 TOUCH_AFTER = timedelta(minutes=1)
 """A use within this time of the last recorded one is not recorded again."""
@@ -54,6 +58,20 @@ def decide_expiry(
     if not is_session or now + lifetime - expires_at < TOUCH_AFTER:
         return None
     return now + lifetime
+
+
+def decide_lifetime(asked_ns: int, longest: timedelta) -> timedelta:
+    """The lifetime of a token that was asked for in nanoseconds; 0 takes the default.
+
+    Raises:
+        Invalid: negative, under a second, or longer than allowed.
+    """
+    if asked_ns == 0:
+        return min(DEFAULT_LIFETIME, longest)
+    if not 10**9 <= asked_ns <= longest // timedelta(microseconds=1) * 1000:
+        detail = f"Must be from 1 second to {longest.total_seconds() / 3600:g} hours, in nanoseconds."
+        raise Invalid("The token was refused.", validations=[ValidationError("lifetime", detail)])
+    return timedelta(microseconds=asked_ns // 1000)
 
 
 def _draw(length: int) -> str:
