@@ -12,18 +12,23 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from devyard.server.agents import api as agents
+from devyard.server.agents.hub import AgentHub
 from devyard.server.background import Background, Loop
+from devyard.server.builds import api as builds
 from devyard.server.db.migrate import migrate
 from devyard.server.db.pool import open_pool
 from devyard.server.db.wakeups import Wakeups
 from devyard.server.deployment.actions import make_deployment
 from devyard.server.http.edge import AsgiApp, Edge
-from devyard.server.http.guard import Gate
+from devyard.server.http.guard import AGENT, Gate
 from devyard.server.http.routing import build_app
 from devyard.server.services import Services, read_clock
 from devyard.server.settings import ServerSettings
 from devyard.server.tickets.actions import load_signer
 from devyard.server.users import api as users
+from devyard.server.workspaces import api as workspaces
+from devyard.server.workspaces.rendering import Renderer
 
 FLUSH_S = 3.0
 
@@ -51,8 +56,10 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
         pool = await open_pool(settings.postgres_url)
         stack.push_async_callback(close_pool, pool)
         services = await stack.enter_async_context(open_services(settings, pool, internal_key))
-        gate = Gate(services=services)
-        app = build_app(gate, api_routes=list_api_routes(), root_routes=list_root_routes())
+        hub = await stack.enter_async_context(AgentHub(services))
+        gate = Gate(services=services, authenticators={AGENT: hub.authenticate})
+        api_routes = [*list_api_routes(), *list_workspace_routes(services, hub)]
+        app = build_app(gate, api_routes=api_routes, root_routes=list_root_routes())
         await stack.enter_async_context(Background(list_loops(gate), services.wakeups))
         is_secure = urlsplit(settings.access_url).scheme == "https"
         yield ServerApp(
@@ -96,6 +103,11 @@ async def close_pool(pool: asyncpg.Pool) -> None:
 def list_api_routes() -> list[Any]:
     """Routes under /api/v2, by subject."""
     return [*users.routes]
+
+
+def list_workspace_routes(services: Services, hub: AgentHub) -> list[Any]:
+    """Routes of workspaces, builds and agents, which share objects of their own."""
+    return [workspaces.make_router(Renderer(services)), *builds.ROUTES, agents.make_router(hub)]
 
 
 def list_root_routes() -> list[Any]:

@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from litestar import WebSocket
 from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
 
 from devyard.server.agents import queries, store_queries
 from devyard.server.agents.admission import Admissions
@@ -84,7 +85,9 @@ class AgentHub:
         """The guard's authenticator of agents: only the control connection may wait for its build."""
         if presented is None or not presented.text:
             raise Unauthenticated("An agent signs in with its token in the session header.")
-        return await self.admissions.admit(presented.text, can_wait=connection.scope["type"] == "websocket")
+        return await self.admissions.admit(
+            presented.text, can_wait=connection.scope["type"] == ScopeType.WEBSOCKET
+        )
 
     async def serve(self, socket: WebSocket[Any, Any, Any], holder: TokenHolder) -> None:
         """Serve an admitted agent's WebSocket to its end."""
@@ -112,7 +115,7 @@ class AgentHub:
         self._connections[connection.agent_id] = connection
 
     async def beat(self) -> None:
-        """One heartbeat for all connections; those that count no more are closed, tickets near their end renewed."""
+        """One heartbeat for all connections: closes those that count no more, renews tickets near their end."""
         connections = list(self._connections.values())
         if not connections:
             return

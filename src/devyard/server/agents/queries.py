@@ -119,12 +119,13 @@ AGENT_JSON = f"""(SELECT row_to_json(x) FROM (SELECT {_AGENT_COLUMNS},
     (SELECT coalesce(json_agg(row_to_json(s) ORDER BY s.position, s.id), '[]') FROM workspace_agent_scripts s
       WHERE s.agent_id = a.id) AS scripts,
     (SELECT coalesce(json_agg(row_to_json(l) ORDER BY l.created_at, l.display_name), '[]')
-       FROM workspace_agent_log_sources l WHERE l.agent_id = a.id) AS log_sources) x)"""
+       FROM workspace_agent_log_sources l WHERE l.agent_id = a.id) AS log_sources) x)"""  # noqa: S608
 """The agent `a` of the surrounding statement as JSON that decodes to `AgentRow`."""
 
 STATUS_SQL = f"""CASE
     WHEN a.first_connected_at IS NULL OR a.last_connected_at IS NULL THEN
-        CASE WHEN a.connection_timeout_s > 0 AND now() > a.created_at + a.connection_timeout_s * interval '1 second'
+        CASE WHEN a.connection_timeout_s > 0
+                  AND now() > a.created_at + a.connection_timeout_s * interval '1 second'
              THEN 'timeout' ELSE 'connecting' END
     WHEN a.disconnected_at >= a.last_connected_at THEN 'disconnected'
     WHEN now() > a.last_connected_at + interval '{AWAY_AFTER_S} seconds' THEN 'disconnected'

@@ -106,7 +106,8 @@ async def store_logs(executor: Executor, rows: Rows, *, limit: int = LOG_BYTES_P
             ORDER BY id FOR NO KEY UPDATE
         ), sized AS (
             SELECT i.*, octet_length(i.output) AS bytes,
-                   a.logs_bytes + sum(octet_length(i.output)) OVER (PARTITION BY i.agent_id ORDER BY i.place) AS total
+                   a.logs_bytes + sum(octet_length(i.output))
+                       OVER (PARTITION BY i.agent_id ORDER BY i.place) AS total
             FROM input i JOIN agents a ON a.id = i.agent_id
         ), stored AS (
             INSERT INTO workspace_agent_logs (agent_id, source_id, created_at, level, output)
@@ -160,7 +161,8 @@ async def store_script_runs(executor: Executor, rows: Rows) -> None:
         """-- agents.store_script_runs
         INSERT INTO workspace_agent_script_runs (script_id, stage, status, exit_code, started_at, ended_at)
         SELECT x.script_id, x.stage, x.status, x.exit_code, x.started_at, x.ended_at
-        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::timestamptz[], $7::timestamptz[])
+        FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int[], $6::timestamptz[],
+                    $7::timestamptz[])
              AS x (agent_id, script_id, stage, status, exit_code, started_at, ended_at)
         JOIN workspace_agent_scripts s ON s.id = x.script_id AND s.agent_id = x.agent_id
         """,

@@ -288,9 +288,9 @@ async def _decide_version(
         return version
     if version.archived:
         raise Conflict(f'The version "{version.name}" is archived; start the workspace on another one.')
-    if workspace.require_active_version and version.id != workspace.active_version_id:
-        if not is_admin(actor, workspace.organization_id):
-            raise Forbidden("The template allows starts on its active version only.")
+    is_other = workspace.require_active_version and version.id != workspace.active_version_id
+    if is_other and not is_admin(actor, workspace.organization_id):
+        raise Forbidden("The template allows starts on its active version only.")
     return version
 
 

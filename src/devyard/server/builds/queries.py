@@ -80,7 +80,7 @@ RESOURCES_JSON = f"""(SELECT coalesce(json_agg(json_build_object('id', r.id, 'jo
         'daily_cost', r.daily_cost, 'metadata', r.metadata, 'created_at', r.created_at,
         'agents', (SELECT coalesce(json_agg({AGENT_JSON} ORDER BY a.position, a.name), '[]')
                      FROM workspace_agents a WHERE a.resource_id = r.id)) ORDER BY r.type, r.name, r.id), '[]')
-    FROM workspace_resources r WHERE r.build_id = b.id)::text"""
+    FROM workspace_resources r WHERE r.build_id = b.id)::text"""  # noqa: S608
 """What the build `b` made, as JSON that decodes to a list of `ResourceRow`."""
 
 BUILD_COLUMNS = f"""b.id AS build_id, b.workspace_id, w.name AS workspace_name, w.owner_id,

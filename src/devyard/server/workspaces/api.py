@@ -53,7 +53,7 @@ BUMPING_APPS = frozenset({"ssh", "vscode", "jetbrains", "reconnecting-pty"})
 async def list_workspaces(
     actor: Actor, renderer: Renderer, q: str = "", limit: int = 0, offset: int = 0
 ) -> Response[bytes]:
-    """Workspaces that the actor may read: own favourites first, then by owner and name. Answers `WorkspacesPage`."""
+    """Workspaces that the actor may read: own favourites first, then by owner and name."""
     page = read_page(limit, offset)
     body = await renderer.render_page(actor, decide_conditions(q, user_id=actor.user_id), page)
     return Response(body, media_type="application/json")

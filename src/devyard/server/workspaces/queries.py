@@ -87,7 +87,8 @@ class Stamped(msgspec.Struct, frozen=True):
 
 _STAMP = """w.id, w.xmin AS w_version, b.xmin AS b_version, j.xmin AS j_version, t.xmin AS t_version,
     g.xmin AS g_version, v.name AS v_name, o.username, o.avatar_url, i.username AS i_name, d.name AS d_name,
-    (SELECT string_agg(a.xmin::text, ' ' ORDER BY a.id) FROM workspace_agents a WHERE a.build_id = b.id) AS agents"""
+    (SELECT string_agg(a.xmin::text, ' ' ORDER BY a.id) FROM workspace_agents a
+      WHERE a.build_id = b.id) AS agents"""
 
 _PAGE = """WITH page AS (
         SELECT w.id, count(*) OVER () AS total,
