@@ -194,14 +194,14 @@ async def record_use(connection: Executor, workspace_id: UUID, now: datetime, bu
     await connection.execute(
         """-- workspaces.record_use
         WITH used AS (
-            UPDATE workspaces SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2 - interval '1 minute'
+            UPDATE workspaces SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2::timestamptz - interval '1 minute'
         )
         UPDATE workspace_builds b
-        SET deadline = least(greatest(b.deadline, $2 + t.activity_bump_ms * interval '1 millisecond'),
+        SET deadline = least(greatest(b.deadline, $2::timestamptz + t.activity_bump_ms * interval '1 millisecond'),
                              coalesce(b.max_deadline, 'infinity')), updated_at = $2
         FROM workspaces w JOIN templates t ON t.id = w.template_id
         WHERE $3 AND w.id = $1 AND b.id = w.latest_build_id AND b.transition = 'start' AND NOT b.is_active
-          AND b.deadline < $2 + t.activity_bump_ms * interval '1 millisecond' - interval '1 minute'
+          AND b.deadline < $2::timestamptz + t.activity_bump_ms * interval '1 millisecond' - interval '1 minute'
         """,
         workspace_id,
         now,
