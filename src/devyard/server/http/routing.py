@@ -1,5 +1,6 @@
 """Builds the Litestar application from the routes of all subjects: what every route shares is set here, once."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.utils.deprecation import LitestarDeprecationWarning
 
 from devyard import __version__
 from devyard.server.http import guard
@@ -41,9 +43,7 @@ class ApiRequest(Request[Any, Any, Any]):
         return value
 
 
-def build_app(
-    gate: guard.Gate, *, api_routes: Sequence[Any], root_routes: Sequence[Any], plugins: Sequence[Any] = ()
-) -> Litestar:
+def build_app(gate: guard.Gate, *, api_routes: Sequence[Any], root_routes: Sequence[Any]) -> Litestar:
     """The application; `api_routes` live under API_PATH.
 
     Raises:
@@ -63,8 +63,17 @@ def build_app(
         "actor": Provide(guard.provide_actor),
         "principal": Provide(guard.provide_principal),
     }
-    app = Litestar(
-        route_handlers=[Router(API_PATH, route_handlers=list(api_routes)), *root_routes],
+    with warnings.catch_warnings():
+        # Dependencies and queries are told from the signature; Litestar 3 will want each marked.
+        warnings.simplefilter("ignore", LitestarDeprecationWarning)
+        app = _make_litestar(gate, dependencies, [Router(API_PATH, route_handlers=list(api_routes)), *root_routes])
+    guard.check_routes(app)
+    return app
+
+
+def _make_litestar(gate: guard.Gate, dependencies: Mapping[str, Provide], routes: Sequence[Any]) -> Litestar:
+    return Litestar(
+        route_handlers=list(routes),
         dependencies=dict(dependencies),
         guards=[guard.guard_permission],
         exception_handlers={Exception: handle_exception},
@@ -84,8 +93,5 @@ def build_app(
             render_plugins=[JsonRenderPlugin()],
         ),
         state=State({"gate": gate}),
-        plugins=list(plugins),
         debug=False,
     )
-    guard.check_routes(app)
-    return app

@@ -73,9 +73,7 @@ async def list_organizations_of_user(actor: Actor, services: Services, user: str
 
 
 @get("/users/{user:str}/organizations/{organization:str}", opt=needs("user:read"))
-async def get_organization_of_user(
-    actor: Actor, services: Services, user: str, organization: str
-) -> Organization:
+async def get_organization_of_user(actor: Actor, services: Services, user: str, organization: str) -> Organization:
     """One of the organizations that a user is in."""
     row = await load_user(services.pool, actor, user)
     found = await load_organization(services.pool, actor, organization)

@@ -20,6 +20,7 @@ RETRY_S = 0.05
 MAX_RETRY_S = 1.0
 BATCH = 32
 FULL_CHECK_S = 0.1
+REPORT_S = 1.0
 
 _log = structlog.get_logger("api")
 
@@ -97,12 +98,25 @@ class AcceptedConnections:
                 loop.add_reader(link.fileno(), on_readable)
 
         loop.add_reader(link.fileno(), on_readable)
+        reporting = asyncio.ensure_future(self._report_load(link))
         try:
             await gone
         finally:
+            reporting.cancel()
             if not gone.done():
                 gone.cancel()
             loop.remove_reader(link.fileno())
+
+    async def _report_load(self, link: socket.socket) -> None:
+        """Tells the relay when connections have ended, so that it spreads new ones evenly."""
+        reported = -1
+        while True:
+            await asyncio.sleep(REPORT_S)
+            count = self._count_open()
+            if count != reported:
+                reported = count
+                with contextlib.suppress(BlockingIOError, ConnectionError):
+                    link.send(encode_packet(Taken(0, count)))
 
     def _take(self, link: socket.socket) -> bool:
         connections, is_gone = receive_connections(link, BATCH)
