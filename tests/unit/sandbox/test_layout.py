@@ -76,6 +76,12 @@ def test_hidden_paths_count_only_where_they_are_shown(tmp_path: Path) -> None:
     assert layout.hidden_paths([str(tmp_path / "optional"), str(tmp_path)], shown) == []
 
 
+def test_the_home_never_lies_around_our_own_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert layout.home_path() == "/home/dev"
+    monkeypatch.setattr(layout, "python_paths", lambda: ["/home/dev/.venv", "/home/dev-home/x", "/srv/app"])
+    assert layout.home_path() == "/home/dev-home-home"
+
+
 def test_private_paths_are_those_that_others_may_not_read(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open" / "note").touch(0o644)
