@@ -99,6 +99,28 @@ def tell(root: Path) -> dict[str, object]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def test_a_kernel_that_refuses_is_explained_with_its_switch(root: Path) -> None:
+    """In a user namespace of its own the switch can really be turned off."""
+    code = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from devyard.provisioner.sandbox.runtime import Sandboxes\n"
+        "print(asyncio.run(Sandboxes(Path(sys.argv[1])).check()))"
+    )
+    script = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$0" -c "$1" "$2"'
+    done = subprocess.run(
+        ["unshare", "-Ur", "sh", "-c", script, sys.executable, code, str(root)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(devyard.__file__).parents[1])},
+    )
+    if "Permission denied" in done.stderr or "unshare failed" in done.stderr:
+        pytest.skip(done.stderr)
+    assert "can't be started on this machine: unshare of user and pid namespace" in done.stdout, done.stderr
+    assert "sysctl -w user.max_user_namespaces=28633" in done.stdout
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
 def test_an_unprivileged_provisioner_isolates_too(root: Path) -> None:
     if os.geteuid() == 0 and not has_capabilities():
         pytest.skip("root without the right to become another user")

@@ -33,6 +33,23 @@ def test_only_system_and_python_are_shown() -> None:
         assert any(layout.is_inside(needed, path) for path in shown)
 
 
+def test_links_on_the_way_to_python_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, venv = tmp_path / "3.1.4", tmp_path / "venv"
+    library = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
+    for top in (real, venv):
+        (top / library).mkdir(parents=True)
+        (top / "bin").mkdir()
+    (real / "bin" / "python").touch()
+    (tmp_path / "3.1").symlink_to(real)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("../3.1/bin/python")
+    (venv / "bin" / "python").symlink_to(tmp_path / "bin" / "python")
+    monkeypatch.setattr(sys, "executable", str(venv / "bin" / "python"))
+    shown = layout.python_paths()
+    assert {str(venv), str(tmp_path / "3.1")} <= set(shown)
+    assert str(tmp_path) not in shown, "a directory with a link in its bin is no installation"
+
+
 def test_of_a_checkout_only_the_package_is_shown() -> None:
     package = Path(layout.__file__).parents[2]
     paths = [*layout.system_paths()[0], *layout.python_paths()]
@@ -74,6 +91,12 @@ def test_hidden_paths_count_only_where_they_are_shown(tmp_path: Path) -> None:
     shown = [str(tmp_path / "opt")]
     assert layout.hidden_paths([str(link)], shown) == [str(data)]
     assert layout.hidden_paths([str(tmp_path / "optional"), str(tmp_path)], shown) == []
+
+
+def test_the_home_never_lies_around_our_own_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert layout.home_path() == "/home/dev"
+    monkeypatch.setattr(layout, "python_paths", lambda: ["/home/dev/.venv", "/home/dev-home/x", "/srv/app"])
+    assert layout.home_path() == "/home/dev-home-home"
 
 
 def test_private_paths_are_those_that_others_may_not_read(tmp_path: Path) -> None:

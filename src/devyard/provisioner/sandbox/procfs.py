@@ -28,6 +28,19 @@ def start_ticks(pid: int) -> int | None:
     return int(fields[19])
 
 
+def owns_ids(first: int, count: int) -> bool:
+    """Tell whether ids of the host can be given away: not by the root of a container with ids of its own."""
+    for name in ("uid_map", "gid_map"):
+        try:
+            with open(f"/proc/self/{name}", encoding="ascii") as file:
+                maps = [[int(number) for number in line.split()] for line in file]
+        except OSError:
+            return False
+        if not any(inside <= first and first + count <= inside + size for inside, _outside, size in maps):
+            return False
+    return True
+
+
 def boot_id() -> str:
     """Return this boot's id, so that a record from before a reboot never matches."""
     try:

@@ -10,8 +10,8 @@ import hashlib
 import os
 import secrets
 import signal
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +21,10 @@ from devyard.provisioner.provider.sandboxes import SandboxError, SandboxSpec, Sa
 
 from . import cgroups
 from .advice import explain, has_capabilities
-from .homes import Home, Homes, remove_tree
+from .homes import FIRST_ID, IDS_PER_HOME, RANGES, Home, Homes, remove_tree
 from .launcher import run_launcher
 from .plan import Mode, Place, build_plan
-from .procfs import descendants
+from .procfs import descendants, owns_ids
 from .records import (
     Record,
     exclusive,
@@ -69,7 +69,7 @@ class Sandboxes:
         self._stop_grace_s = stop_grace_s
         self._mode: Mode = "none"
         if isolation == "namespaces":
-            self._mode = "root" if os.geteuid() == 0 else "user"
+            self._mode = "root" if os.geteuid() == 0 and owns_ids(FIRST_ID, RANGES * IDS_PER_HOME) else "user"
         self._homes = Homes(self._root, has_own_ids=self._mode == "root")
         self._boxes = self._root / "sandboxes"
         self._locks = self._root / "locks"
@@ -157,11 +157,18 @@ class Sandboxes:
                 await self._remove(name, 0)
         return None
 
-    def _exclusive(self, name: str) -> AbstractAsyncContextManager[None]:
-        self._homes.make_directories()
-        for path in (self._root, self._boxes, self._locks):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return exclusive(self._locks, name)
+    @asynccontextmanager
+    async def _exclusive(self, name: str) -> AsyncIterator[None]:
+        """Hold a lock; what the system refuses in the meantime becomes an error for a person."""
+        try:
+            for path in (self._root, self._boxes, self._locks):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._homes.make_directories()
+            async with exclusive(self._locks, name):
+                yield
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise SandboxError(f"The machine refuses: {error.strerror or error}{where}.") from error
 
     def _records(self) -> Sequence[Record]:
         if not self._boxes.is_dir():
