@@ -13,15 +13,18 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from devyard.server.agents import api as agents
+from devyard.server.agents.hub import AgentHub
 from devyard.server.audit import api as audit
 from devyard.server.background import Background, Loop
+from devyard.server.builds import api as builds
 from devyard.server.db.migrate import migrate
 from devyard.server.db.pool import open_pool
 from devyard.server.db.wakeups import Wakeups
 from devyard.server.deployment import api as deployment
 from devyard.server.deployment.actions import make_deployment
 from devyard.server.http.edge import AsgiApp, Edge
-from devyard.server.http.guard import Gate
+from devyard.server.http.guard import AGENT, Gate
 from devyard.server.http.routing import build_app
 from devyard.server.organizations import api as organizations
 from devyard.server.services import Services, read_clock
@@ -30,6 +33,8 @@ from devyard.server.tickets.actions import load_signer
 from devyard.server.tokens import api as tokens
 from devyard.server.tokens.queries import delete_expired
 from devyard.server.users import api as users
+from devyard.server.workspaces import api as workspaces
+from devyard.server.workspaces.rendering import Renderer
 
 FLUSH_S = 3.0
 KEEP_ENDED_KEYS = timedelta(days=7)
@@ -43,6 +48,7 @@ class ServerApp:
     stream_keys: Mapping[str, bytes]
     services: Services
     gate: Gate
+    hub: AgentHub
 
 
 @asynccontextmanager
@@ -59,8 +65,10 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
         pool = await open_pool(settings.postgres_url)
         stack.push_async_callback(close_pool, pool)
         services = await stack.enter_async_context(open_services(settings, pool, internal_key))
-        gate = Gate(services=services)
-        app = build_app(gate, api_routes=list_api_routes(), root_routes=list_root_routes())
+        hub = await stack.enter_async_context(AgentHub(services))
+        gate = Gate(services=services, authenticators={AGENT: hub.authenticate})
+        api_routes = [*list_api_routes(), *list_workspace_routes(services, hub)]
+        app = build_app(gate, api_routes=api_routes, root_routes=list_root_routes())
         await stack.enter_async_context(Background(list_loops(gate), services.wakeups))
         is_secure = urlsplit(settings.access_url).scheme == "https"
         yield ServerApp(
@@ -68,6 +76,7 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
             stream_keys=services.signer.public_keys(),
             services=services,
             gate=gate,
+            hub=hub,
         )
 
 
@@ -111,6 +120,11 @@ def list_api_routes() -> list[Any]:
         *organizations.routes,
         *audit.routes,
     ]
+
+
+def list_workspace_routes(services: Services, hub: AgentHub) -> list[Any]:
+    """Routes of workspaces, builds and agents, which share objects of their own."""
+    return [workspaces.make_router(Renderer(services)), *builds.ROUTES, agents.make_router(hub)]
 
 
 def list_root_routes() -> list[Any]:
