@@ -6,6 +6,10 @@ a command's module is imported only when that command runs, and no traceback rea
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 
 def run() -> None:
     """The whole process: parse, run, and exit with the command's status."""
@@ -17,4 +21,16 @@ def run() -> None:
             return
     from devyard.cli.root import run_command
 
-    sys.exit(run_command(arguments))
+    end_process(run_command(arguments))
+
+
+def end_process(status: int) -> "NoReturn":
+    """Ends at once: taking the interpreter down object by object costs a short command a tenth of its time."""
+    import os
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # nobody reads any more, or there is no stream
+            pass
+    os._exit(status)

@@ -11,9 +11,10 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+
+import msgspec
 
 from devyard.cli.agentstream import AgentStream
 from devyard.cli.pump import pump
@@ -30,8 +31,7 @@ OPTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class SshRequest:
+class SshRequest(msgspec.Struct, frozen=True):
     """What the user wants of the session."""
 
     host: str
@@ -71,7 +71,7 @@ def run_openssh(binary: str, stream: AgentStream, request: SshRequest) -> int:
 def build_arguments(request: SshRequest, directory: Path) -> list[str]:
     """ssh's command line."""
     helper = Path(__file__).with_name("fdpass.py")
-    proxy = f"exec {_quoted(sys.executable)} -I -S {_quoted(str(helper))} {_quoted(str(directory / 'stream'))}"
+    proxy = f"{_quoted(sys.executable)} -I -S {_quoted(str(helper))} {_quoted(str(directory / 'stream'))}"
     options = [
         *OPTIONS,
         ("ProxyCommand", proxy.replace("%", "%%")),

@@ -7,17 +7,16 @@ terminal as plain lines, so that pipes and screen readers get what people see.
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import click
+import msgspec
 
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True)
-class Column(Generic[Row]):
+class Column(msgspec.Struct, Generic[Row], frozen=True):
     """A column: its title, how a row fills it, and whether it is shown when nobody chose."""
 
     title: str
@@ -25,8 +24,7 @@ class Column(Generic[Row]):
     is_default: bool = True
 
 
-@dataclass(frozen=True)
-class Listing(Generic[Row]):
+class Listing(msgspec.Struct, Generic[Row], frozen=True):
     """What `-o` and `--column` chose for one list."""
 
     columns: Sequence[Column[Row]]
@@ -101,15 +99,11 @@ def render_pairs(pairs: Sequence[tuple[str, str]]) -> str:
 
 def print_json(data: bytes) -> None:
     """JSON from the server, indented."""
-    import msgspec
-
     sys.stdout.write(msgspec.json.format(data, indent=2).decode() + "\n")
 
 
 def to_json(value: object) -> bytes:
     """A value of ours as JSON."""
-    import msgspec
-
     return msgspec.json.encode(value)
 
 

@@ -5,14 +5,14 @@ a server that is away for a while changes nothing for the connection.
 """
 
 import contextlib
-import json
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
+
+import msgspec
 
 from devyard.cli.pump import Counts
 from devyard.net.client import Head
@@ -53,21 +53,19 @@ def watch_for_stop(client: Client, workspace_id: UUID, interval_s: float, on_sto
     _start(watch)
 
 
-@dataclass
 class NetworkFigures:
     """Writes `DIR/PPID.json`, which editors show in their status bar."""
 
-    client: Client
-    agent_id: UUID
-    directory: Path
-    counts: Counts
-    interval_s: float
-    relay_name: str
+    def __init__(
+        self, client: Client, agent_id: UUID, directory: Path, counts: Counts, interval_s: float, relay_name: str
+    ) -> None:
+        self.agent_id, self.counts = agent_id, counts
+        self.interval_s, self.relay_name = interval_s, relay_name
+        self.path = directory / f"{os.getppid()}.json"
+        self._twin = client.twin()
 
     def start(self) -> None:
         """Goes on until the process ends."""
-        self.path = self.directory / f"{os.getppid()}.json"
-        self._twin = self.client.twin()
         _start(self._run)
 
     def remove(self) -> None:
@@ -108,7 +106,7 @@ class NetworkFigures:
         }
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            temporary.write_text(json.dumps(figures))
+            temporary.write_bytes(msgspec.json.encode(figures))
             temporary.replace(self.path)
 
 

@@ -9,14 +9,14 @@ import os
 import select
 import socket
 import stat
-from dataclasses import dataclass
+
+import msgspec
 
 CHUNK_BYTES = 256 * 1024
 _GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-@dataclass
-class Counts:
+class Counts(msgspec.Struct):
     """Bytes moved so far: read by whoever shows them, written by the pump."""
 
     sent: int = 0

@@ -6,10 +6,10 @@ set it. Precedence: option, variable, session files.
 
 import os
 import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+import msgspec
 
 from devyard import REPORTED_VERSION, __version__
 from devyard.cli.failures import CommandFailed
@@ -63,8 +63,7 @@ GLOBAL_OPTIONS: tuple[click.Option, ...] = (
 )
 
 
-@dataclass
-class Settings:
+class Settings(msgspec.Struct):
     """Global options as given, and what is derived from them when it is needed."""
 
     config_dir: str
@@ -75,7 +74,7 @@ class Settings:
     force_tty: bool = False
     is_verbose: bool = False
     warns_of_version: bool = True
-    _clients: "list[Client]" = field(default_factory=list)
+    _clients: list[Any] = []
     _session: Session | None = None
 
     @classmethod

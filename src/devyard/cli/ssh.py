@@ -3,12 +3,12 @@
 Editors start `ssh --stdio` for each connection, so everything that a given call does not need is imported later.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from devyard.cli import presence
 from devyard.cli.agentstream import AgentStream, open_agent_stream
@@ -24,8 +24,7 @@ from devyard.sdk.client import Client
 from devyard.wire.workspaces import Workspace, WorkspaceAgent
 
 
-@dataclass(frozen=True)
-class SshOptions:
+class SshOptions(msgspec.Struct, frozen=True):
     """The command line, as Click read it."""
 
     workspace: str

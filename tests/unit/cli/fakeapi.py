@@ -14,7 +14,14 @@ from uuid import UUID, uuid4
 import msgspec
 
 from devyard.wire.jobs import JobInput, JobMetadata, ProvisionerJob
-from devyard.wire.workspaces import Workspace, WorkspaceBuild, WorkspaceHealth
+from devyard.wire.workspaces import (
+    AgentHealth,
+    Workspace,
+    WorkspaceAgent,
+    WorkspaceBuild,
+    WorkspaceHealth,
+    WorkspaceResource,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOKEN = "abcdefghij-0123456789abcdefghijkl"
@@ -65,6 +72,7 @@ class FakeApi:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1
 
             def handle_any(self) -> None:
                 target = urlsplit(self.path)
@@ -85,6 +93,7 @@ class FakeApi:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+                self.wfile.flush()
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 
@@ -198,3 +207,51 @@ def make_user(**changes: Any) -> dict[str, Any]:
         "roles": [{"name": "owner", "display_name": "Owner"}],
     }
     return {**user, **changes}
+
+
+def make_agent(**changes: Any) -> WorkspaceAgent:
+    agent = WorkspaceAgent(
+        id=uuid4(),
+        parent_id=None,
+        created_at=NOW,
+        updated_at=NOW,
+        status="connected",
+        lifecycle_state="ready",
+        name="main",
+        resource_id=uuid4(),
+        architecture="amd64",
+        environment_variables={},
+        operating_system="linux",
+        logs_length=0,
+        logs_overflowed=False,
+        version="v0.1.0",
+        api_version="1.0",
+        apps=[],
+        connection_timeout_seconds=2,
+        troubleshooting_url="",
+        subsystems=[],
+        health=AgentHealth(True),
+        display_apps=[],
+        log_sources=[],
+        scripts=[],
+        startup_script_behavior="non-blocking",
+    )
+    return msgspec.structs.replace(agent, **changes)
+
+
+def with_agent(workspace: Workspace, *agents: WorkspaceAgent) -> Workspace:
+    """The workspace with agents in one resource."""
+    resource = WorkspaceResource(
+        id=uuid4(),
+        created_at=NOW,
+        job_id=uuid4(),
+        workspace_transition="start",
+        type="devyard_sandbox",
+        name="dev",
+        hide=False,
+        icon="",
+        daily_cost=0,
+        agents=list(agents),
+    )
+    build = msgspec.structs.replace(workspace.latest_build, resources=[resource])
+    return msgspec.structs.replace(workspace, latest_build=build)
