@@ -20,7 +20,7 @@ data "devyard_workspace_owner" "me" {}
 data "devyard_provisioner" "me" {}
 
 # ---------------------------------------------------------------------------------------------------------
-# Parameters: what users choose. `mutable` ones can be changed later with `devyard update`.
+# Parameters: what users choose. `mutable` ones can be changed after the workspace was created.
 # ---------------------------------------------------------------------------------------------------------
 
 data "devyard_parameter" "cpus" {

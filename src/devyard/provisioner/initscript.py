@@ -74,9 +74,7 @@ def init_script(os: str, arch: str) -> str:
     fails. Raises ValueError for names that are no platform of an agent.
     """
     if os not in _BY_OS or arch not in ARCHITECTURES:
-        raise ValueError(
-            f"no agent platform {os}/{arch}: use {', '.join(_BY_OS)} with {', '.join(ARCHITECTURES)}"
-        )
+        raise ValueError(f"no agent platform {os}/{arch}: use {', '.join(_BY_OS)} with {', '.join(ARCHITECTURES)}")
     return _BY_OS[os]
 
 

@@ -1,10 +1,11 @@
-"""Real Terraform against the provider: the binary on PATH and the library, each attached to a server of its own."""
+"""Real Terraform against the provider: the binary on PATH and the library, each with a server of its own."""
 
 import asyncio
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -96,6 +97,8 @@ class Terraform:
         self.folder = folder
         self.sandboxes = fake
         self.capture = Capture()
+        self.interrupted = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
         self._command = command
         self._provider = provider
         self._environment = {
@@ -124,8 +127,21 @@ class Terraform:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        output, _ = await asyncio.wait_for(process.communicate(), 60)
-        return Result(process.returncode or 0, output.decode())
+        self._process = process
+        assert process.stdout is not None
+        lines = [line async for line in self._watched(process.stdout)]
+        return Result(await asyncio.wait_for(process.wait(), 60), b"".join(lines).decode())
+
+    async def _watched(self, stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        async for line in stream:
+            if b"Interrupt received" in line:
+                self.interrupted.set()
+            yield line
+
+    def interrupt(self) -> None:
+        """Ctrl-C for the running command; `interrupted` is set when Terraform has said that it heard."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
 
     async def plan(self, context: BuildContext | None = None, *more: str) -> Result:
         return await self.run("plan", "-input=false", "-no-color", *more, context=context or BuildContext())

@@ -97,7 +97,7 @@ def find_duplicates(items: Any, key: str, at: Path) -> Iterator[Problem]:
     """One problem per element of a block list whose `key` an earlier one has already."""
     seen: set[Any] = set()
     for index, item in enumerate(items if isinstance(items, list) else ()):
-        value = known(item.get(key))
+        value = None if item is UNKNOWN else known(item.get(key))
         if value is not None and value in seen:
             yield Problem(
                 f'{at[-1]}: two have the {key} "{value}"; each {key} may appear once.', (*at, index, key)

@@ -28,7 +28,10 @@ def fill_defaults(block: Block, config: Values, *, computed: Any = UNKNOWN) -> V
     for name, nested in block.blocks.items():
         inner = config.get(name)
         if isinstance(inner, list):
-            inner = [fill_defaults(nested.block, each, computed=computed) for each in inner]
+            inner = [
+                fill_defaults(nested.block, each, computed=computed) if isinstance(each, dict) else each
+                for each in inner
+            ]
         values[name] = [] if inner is None else inner
     for name, attribute in block.attributes.items():
         if attribute.derive is not None:

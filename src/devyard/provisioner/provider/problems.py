@@ -37,6 +37,8 @@ def check_attributes(block: Block, values: Values, at: Path = ()) -> Iterator[Pr
         if isinstance(inner, list):
             is_list = nested.nesting == "list"
             for index, each in enumerate(inner):
+                if each is UNKNOWN:
+                    continue
                 # Set elements have no address that Terraform could show; the block's own name has to do.
                 step: Path = (*at, name, index) if is_list else (*at, name)
                 yield from (

@@ -91,15 +91,11 @@ def _provider_handler(service: ProviderService) -> grpc.GenericRpcHandler:
     methods = {
         "GetMetadata": _unary(service.get_metadata, pb.GetMetadata),
         "GetSchema": grpc.unary_unary_rpc_method_handler(_get_schema),
-        "GetResourceIdentitySchemas": _unary(
-            service.get_resource_identity_schemas, pb.GetResourceIdentitySchemas
-        ),
+        "GetResourceIdentitySchemas": _unary(service.get_resource_identity_schemas, pb.GetResourceIdentitySchemas),
         "GetFunctions": _unary(service.get_functions, pb.GetFunctions),
         "PrepareProviderConfig": _unary(service.prepare_provider_config, pb.PrepareProviderConfig),
         "Configure": _unary(service.configure, pb.Configure),
-        "ValidateResourceTypeConfig": _unary(
-            service.validate_resource_type_config, pb.ValidateResourceTypeConfig
-        ),
+        "ValidateResourceTypeConfig": _unary(service.validate_resource_type_config, pb.ValidateResourceTypeConfig),
         "ValidateDataSourceConfig": _unary(service.validate_data_source_config, pb.ValidateDataSourceConfig),
         "UpgradeResourceState": _unary(service.upgrade_resource_state, pb.UpgradeResourceState),
         "UpgradeResourceIdentity": _unary(service.upgrade_resource_identity, pb.UpgradeResourceIdentity),

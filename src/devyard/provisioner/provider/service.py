@@ -113,9 +113,7 @@ class ProviderService:
         answer.diagnostics.extend(diagnostics(_headline(request), call.problems))
         return answer
 
-    async def plan_resource_change(
-        self, request: pb.PlanResourceChange.Request
-    ) -> pb.PlanResourceChange.Response:
+    async def plan_resource_change(self, request: pb.PlanResourceChange.Request) -> pb.PlanResourceChange.Response:
         resource = RESOURCES[request.type_name]
         prior = decode(resource.block, request.prior_state)
         config = decode(resource.block, request.config)
@@ -161,9 +159,7 @@ class ProviderService:
         )
         return pb.ImportResourceState.Response(imported_resources=[imported])
 
-    async def move_resource_state(
-        self, request: pb.MoveResourceState.Request
-    ) -> pb.MoveResourceState.Response:
+    async def move_resource_state(self, request: pb.MoveResourceState.Request) -> pb.MoveResourceState.Response:
         source, target = RESOURCES.get(request.source_type_name), RESOURCES[request.target_type_name]
         if source is not target or not request.source_state.json:
             problem = Problem(f"A {request.source_type_name} can't become a {request.target_type_name}.")

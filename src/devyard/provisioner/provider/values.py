@@ -5,6 +5,7 @@ as x, whatever set of attributes x was written with: missing ones become null, o
 """
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
@@ -67,12 +68,17 @@ def _decode_block(block: Block, raw: dict[str, Any]) -> Values:
     }
     for name, nested in block.blocks.items():
         inner = raw.get(name)
-        values[name] = (
-            [_decode_block(nested.block, each) for each in inner] if isinstance(inner, list) else inner
-        )
+        values[name] = _each(_decode_block, nested.block, inner)
         if inner is None:
             values[name] = []
     return values
+
+
+def _each(convert: Callable[[Block, Values], Values], block: Block, items: Any) -> Any:
+    """Converts the blocks of a list; unknown ones and an unknown list stay."""
+    if not isinstance(items, list):
+        return items
+    return [convert(block, item) if isinstance(item, dict) else item for item in items]
 
 
 def _decode_attribute(type_: Type, raw: Any) -> Any:
@@ -94,9 +100,7 @@ def _encode_block(block: Block, values: Values) -> Values:
     wire: Values = {name: values.get(name) for name in block.attributes}
     for name, nested in block.blocks.items():
         inner = values.get(name)
-        wire[name] = (
-            [_encode_block(nested.block, each) for each in inner] if isinstance(inner, list) else inner
-        )
+        wire[name] = _each(_encode_block, nested.block, inner)
         if inner is None:
             wire[name] = []
     return wire

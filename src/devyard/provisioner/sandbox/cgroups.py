@@ -17,6 +17,8 @@ import msgspec
 _PERIOD_US = 100_000
 _FOLDER = "devyard"
 _V1 = ("pids", "memory", "cpu")
+# The v1 hierarchy by which systemd knows whom to kill with a service.
+_TRACKER = "name=systemd"
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -28,7 +30,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """A cgroup to make: its directory, the files to write, and where the sandbox sees it."""
+    """A cgroup to make: its directory, the files to write, and where the sandbox sees it ("": nowhere)."""
 
     dir: str
     files: dict[str, str]
@@ -36,7 +38,10 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Hierarchy(msgspec.Struct, frozen=True):
-    """A place in which groups can be made, and the controllers that it has."""
+    """A place in which groups can be made, and the controllers that it has.
+
+    One without controllers is where a service manager keeps account of who belongs to a service.
+    """
 
     base: str
     version: int
@@ -49,29 +54,25 @@ def find_hierarchies(proc: Path = Path("/proc")) -> list[Hierarchy]:
     found = []
     for line in (proc / "self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         before, _, after = line.partition(" - ")
-        left, right = before.split(" "), after.split(" ")
-        if right[0] == "cgroup2":
-            base = _highest_writable(left[4], left[3], own.get("", "/"))
-            controllers = _v2_controllers(base) if base else ()
-            if base and controllers:
-                found.append(Hierarchy(base=base, version=2, controllers=controllers))
-        elif right[0] == "cgroup":
-            options = right[2].split(",")
-            wanted = tuple(name for name in _V1 if name in options)
-            base = _highest_writable(left[4], left[3], own.get(wanted[0], "/")) if wanted else None
-            if base:
-                found.append(Hierarchy(base=base, version=1, controllers=wanted))
+        mount_root, mount = before.split(" ")[3:5]
+        kind, _source, options = after.split(" ")[:3]
+        place = None
+        if kind == "cgroup2":
+            place = _v2_place(mount, mount_root, own.get("", "/"))
+        elif kind == "cgroup":
+            place = _v1_place(mount, mount_root, options.split(","), own)
+        if place is not None:
+            found.append(place)
     return found
 
 
-def plan_groups(sandbox_id: str, limits: Limits, places: list[Hierarchy]) -> tuple[list[Group], list[str]]:
-    """Return the groups to make for a sandbox, and what of its limits can't be enforced here."""
+def plan_groups(name: str, limits: Limits, places: list[Hierarchy]) -> tuple[list[Group], list[str]]:
+    """Return the groups to make under a name, and what of the limits can't be enforced here."""
     groups = []
     missing = set(_wanted(limits))
     for place in places:
         files = _v2_files(limits, place) if place.version == 2 else _v1_files(limits, place)
-        shown = "/sys/fs/cgroup" if place.version == 2 else f"/sys/fs/cgroup/{place.controllers[0]}"
-        groups.append(Group(dir=f"{place.base}/{_FOLDER}/{sandbox_id}", files=files, shown_at=shown))
+        groups.append(Group(dir=f"{place.base}/{_FOLDER}/{name}", files=files, shown_at=_shown_at(place)))
         missing -= set(place.controllers)
     return groups, sorted(missing)
 
@@ -113,6 +114,33 @@ def _kill_members(directory: str) -> None:
         for line in Path(directory, "cgroup.procs").read_text(encoding="ascii").split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(line), signal.SIGKILL)
+
+
+def _shown_at(place: Hierarchy) -> str:
+    if not place.controllers:
+        return ""
+    return "/sys/fs/cgroup" if place.version == 2 else f"/sys/fs/cgroup/{place.controllers[0]}"
+
+
+def _v2_place(mount: str, mount_root: str, own: str) -> Hierarchy | None:
+    base = _highest_writable(mount, mount_root, own)
+    controllers = _v2_controllers(base) if base else ()
+    if base is None or not (controllers or _is_in_service(own)):
+        return None
+    return Hierarchy(base=base, version=2, controllers=controllers)
+
+
+def _v1_place(mount: str, mount_root: str, options: list[str], own: dict[str, str]) -> Hierarchy | None:
+    wanted = tuple(name for name in _V1 if name in options)
+    path = own.get(wanted[0] if wanted else _TRACKER, "/")
+    if not wanted and not (_TRACKER in options and _is_in_service(path)):
+        return None
+    base = _highest_writable(mount, mount_root, path)
+    return Hierarchy(base=base, version=1, controllers=wanted) if base else None
+
+
+def _is_in_service(own: str) -> bool:
+    return own != "/"
 
 
 def _own_paths(proc: Path) -> dict[str, str]:

@@ -36,6 +36,8 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 CAP_KILL = 5
 _CAP_LAST = 63
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "armv7l": 311}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
 _CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -98,6 +100,14 @@ def hold_signals(*, hold: bool) -> None:
     """
     every = ctypes.create_string_buffer(b"\xff" * 128, 128)
     _check(_libc.sigprocmask(ctypes.c_int(0 if hold else 1), every, None), "sigprocmask")
+
+
+def leave_session_keyring() -> None:
+    """Join a new, empty session keyring: the inherited one may hold the provisioner's keys (keyctl(2))."""
+    number = _KEYCTL.get(os.uname().machine)
+    if number is not None:
+        # A kernel without keyrings has none to leave.
+        _libc.syscall(ctypes.c_long(number), ctypes.c_int(_KEYCTL_JOIN_SESSION_KEYRING), None)
 
 
 def drop_bounding_set() -> None:

@@ -162,6 +162,7 @@ def _isolate(plan: Plan, go_r: int, ask_w: int) -> None:
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
+    k.leave_session_keyring()
     k.prctl(k.PR_SET_NO_NEW_PRIVS, 1, "set no_new_privs")
     k.drop_bounding_set()
 
@@ -189,7 +190,7 @@ def _run_script(plan: Plan, log_w: int) -> NoReturn:
         if plan["mode"] != "none":
             resource.setrlimit(resource.RLIMIT_NPROC, _no_more_than(resource.RLIMIT_NPROC, plan["pids_max"]))
             _become_user(plan)
-        os.chdir(plan["home"]["target"])
+        os.chdir(plan["home"])
         os.execve("/bin/sh", ["sh", "-c", plan["script"]], plan["env"])  # noqa: S606 - is the shell
     except BaseException as error:
         os.write(READY_FD, f"error the init script could not be started: {describe(error)}\n".encode())

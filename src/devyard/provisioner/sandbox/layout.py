@@ -17,7 +17,6 @@ from pathlib import Path
 INNER_ID = 1000
 USER = "dev"
 HOSTNAME = "workspace"
-HOME = f"/home/{USER}"
 SHIM_DIR = "/run/devyard/bin"
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/libo32", "/opt")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -66,6 +65,14 @@ def import_paths() -> list[str]:
     return found
 
 
+def home_path() -> str:
+    """Return where a sandbox has its home: never around our own programs, whose mount points would lie in it."""
+    home = f"/home/{USER}"
+    while any(is_inside(path, home) for path in python_paths()):
+        home += "-home"
+    return home
+
+
 def shim() -> str:
     """Return the program `devyard` (and `coder`) of a sandbox: this interpreter with this package.
 
@@ -85,7 +92,7 @@ def shim() -> str:
     )
 
 
-def etc_files(hostname: str, shell: str) -> dict[str, str | None]:
+def etc_files(hostname: str, *, home: str, shell: str) -> dict[str, str | None]:
     """Return the files of /etc that are the sandbox's own; None is an empty directory.
 
     ssh refuses configuration fragments that root of another user namespace owns: an empty folder instead.
@@ -94,7 +101,7 @@ def etc_files(hostname: str, shell: str) -> dict[str, str | None]:
     known = hosts.read_text(encoding="utf-8", errors="replace") if hosts.exists() else "127.0.0.1 localhost\n"
     files: dict[str, str | None] = {
         "passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\n"
-        f"{USER}:x:{INNER_ID}:{INNER_ID}:Developer:{HOME}:{shell}\n"
+        f"{USER}:x:{INNER_ID}:{INNER_ID}:Developer:{home}:{shell}\n"
         "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
         "group": f"root:x:0:\ntty:x:5:\n{USER}:x:{INNER_ID}:\nnogroup:x:65534:\n",
         "hostname": f"{hostname}\n",

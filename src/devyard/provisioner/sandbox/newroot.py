@@ -1,11 +1,12 @@
-# pathlib would cost every start 8 ms:
-# ruff: noqa: PTH102, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211
 """Builds the file tree that a sandbox sees, mount by mount, from an allow-list.
 
 Called by the launcher's child inside a mount namespace of its own; the plan (what is visible) is decided in
 layout.py. Invariant: nothing of the host is reachable that the plan does not name, and all but the home,
 /tmp, /var/tmp, /dev/shm and /run/user is read-only. See docs/design/sandbox.md.
 """
+
+# pathlib would cost every start 8 ms:
+# ruff: noqa: PTH102, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ class NewRoot:
         self._devices()
         for source, target in self.plan["shown"]:
             self._bind_read_only(source, target)
-        self._home()
+        for path, text in self.plan["programs"].items():
+            self._write(path, text, 0o755)
         self._proc()
         k.pivot_into(self.top)
         k.mount("none", "/", None, k.MS_REMOUNT | k.MS_BIND | k.MS_RDONLY | _QUIET)
@@ -80,10 +82,12 @@ class NewRoot:
 
     def _writable_places(self) -> None:
         owner = f",uid={self.uid},gid={self.gid}"
-        size = f",size={self.plan['tmp_mb']}m"
-        self._tmpfs("/tmp", "1777", size)  # noqa: S108
-        self._tmpfs("/var/tmp", "1777", size)  # noqa: S108
-        self._tmpfs(f"/run/user/{self.plan['inner_id']}", "700", f"{owner},size=64m")
+        size = f",size={self.plan['run_mb']}m"
+        self._tmpfs(f"/run/user/{self.plan['inner_id']}", "700", f"{owner}{size}")
+        for source, target in self.plan["writable"]:
+            self._make_dirs(target)
+            k.mount(source, self._at(target), None, k.MS_BIND)
+            _remount(self._at(target), _QUIET)
         for empty in ("/home", "/var/lib", "/var/cache", "/var/log", "/mnt", "/sys"):
             self._make_dirs(empty)
         os.symlink("/run", self._at("/var/run"))
@@ -165,7 +169,7 @@ class NewRoot:
         group = self.plan["tty_gid"]
         options = "newinstance,ptmxmode=0666,mode=0620" + (f",gid={group}" if group is not None else "")
         k.mount("devpts", self._at("/dev/pts"), "devpts", k.MS_NOSUID | k.MS_NOEXEC, options)
-        self._tmpfs("/dev/shm", "1777", f",size={self.plan['tmp_mb']}m")  # noqa: S108
+        self._tmpfs("/dev/shm", "1777", f",size={self.plan['shm_mb']}m")  # noqa: S108
         for path, target in (
             ("/dev/ptmx", "pts/ptmx"),
             ("/dev/fd", "/proc/self/fd"),
@@ -175,18 +179,6 @@ class NewRoot:
         ):
             os.symlink(target, self._at(path))
         _remount(self._at("/dev"), k.MS_RDONLY | k.MS_NOSUID)
-
-    def _home(self) -> None:
-        for path, text in self.plan["programs"].items():
-            self._write(path, text, 0o755)
-        target = self.plan["home"]["target"]
-        source = self.plan["home"]["source"]
-        if source is None:
-            self._tmpfs(target, "700", f",uid={self.uid},gid={self.gid},size={self.plan['tmp_mb']}m")
-            return
-        self._make_dirs(target)
-        k.mount(source, self._at(target), None, k.MS_BIND)
-        _remount(self._at(target), _QUIET)
 
     def _proc(self) -> None:
         self._make_dirs("/proc")

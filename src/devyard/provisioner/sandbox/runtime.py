@@ -6,22 +6,25 @@ See docs/design/sandbox.md.
 """
 
 import asyncio
+import hashlib
 import os
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
 from devyard.provisioner.provider.sandboxes import SandboxError, SandboxSpec, SandboxStatus
 
-from . import cgroups, layout
+from . import cgroups
 from .advice import explain, has_capabilities
-from .homes import IDS_PER_HOME, Homes, remove_tree
-from .launcher import Launch, run_launcher
-from .procfs import boot_id, descendants
+from .homes import FIRST_ID, IDS_PER_HOME, RANGES, Home, Homes, remove_tree
+from .launcher import run_launcher
+from .plan import Mode, Place, build_plan
+from .procfs import descendants, owns_ids
 from .records import (
     Record,
     exclusive,
@@ -29,18 +32,14 @@ from .records import (
     load_record,
     open_process,
     send_signal,
-    start_of_record,
     wait_for_exit,
 )
 from .spec import check_id, check_spec
 
 __all__ = ["SandboxError", "SandboxSpec", "SandboxStatus", "Sandboxes"]
 
-Mode = Literal["root", "user", "none"]
 _log = structlog.get_logger(__name__)
-_LOG_BYTES = 256 * 1024
 _PIDS_MAX = 4096
-_DEFAULT_TMP_MB = 2048
 _STOP_GRACE_S = 10.0
 _KILL_PATIENCE_S = 10.0
 
@@ -63,12 +62,14 @@ class Sandboxes:
         stop_grace_s: float = _STOP_GRACE_S,
     ) -> None:
         self._root = root.resolve()
+        # Groups of another installation on the same machine must not be taken for our own.
+        self._tag = hashlib.sha256(os.fsencode(self._root)).hexdigest()[:12]
         self._hidden = [str(self._root), *(str(path) for path in hidden)]
         self._pids_max = pids_max
         self._stop_grace_s = stop_grace_s
         self._mode: Mode = "none"
         if isolation == "namespaces":
-            self._mode = "root" if os.geteuid() == 0 else "user"
+            self._mode = "root" if os.geteuid() == 0 and owns_ids(FIRST_ID, RANGES * IDS_PER_HOME) else "user"
         self._homes = Homes(self._root, has_own_ids=self._mode == "root")
         self._boxes = self._root / "sandboxes"
         self._locks = self._root / "locks"
@@ -131,6 +132,14 @@ class Sandboxes:
         async with self._exclusive(f"box-{sandbox_id}"):
             await self._remove(sandbox_id, self._stop_grace_s)
 
+    async def sweep(self) -> None:
+        """Remove what is left of sandboxes that ended by themselves or by a reboot; for a provisioner's start."""
+        for record in await asyncio.to_thread(self._records):
+            async with self._exclusive(f"box-{record.id}"):
+                fresh = await asyncio.to_thread(load_record, self._boxes / record.id)
+                if fresh is not None and not is_running(fresh):
+                    await self._remove(record.id, 0)
+
     async def check(self) -> str | None:
         """Start and stop a trial sandbox: None if that works, else what is wrong and which switch helps."""
         name = f"check-{secrets.token_hex(6)}"
@@ -148,11 +157,18 @@ class Sandboxes:
                 await self._remove(name, 0)
         return None
 
-    def _exclusive(self, name: str) -> Any:
-        self._homes.make_directories()
-        for path in (self._root, self._boxes, self._locks):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return exclusive(self._locks, name)
+    @asynccontextmanager
+    async def _exclusive(self, name: str) -> AsyncIterator[None]:
+        """Hold a lock; what the system refuses in the meantime becomes an error for a person."""
+        try:
+            for path in (self._root, self._boxes, self._locks):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._homes.make_directories()
+            async with exclusive(self._locks, name):
+                yield
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise SandboxError(f"The machine refuses: {error.strerror or error}{where}.") from error
 
     def _records(self) -> Sequence[Record]:
         if not self._boxes.is_dir():
@@ -167,119 +183,55 @@ class Sandboxes:
                 await self.stop(record.id)
 
     async def _start(self, spec: SandboxSpec) -> SandboxStatus:
+        """Start under the caller's locks; when it is cancelled, what it began is undone first."""
         record = await asyncio.to_thread(load_record, self._boxes / spec.id)
         if record is not None and is_running(record):
             return SandboxStatus(id=record.id, pid=record.pid)
-        await self._remove(spec.id, 0)
-        uid_base = await self._uid_base(spec)
-        groups = await asyncio.to_thread(self._groups, spec)
-        plan = await asyncio.to_thread(self._plan, spec, uid_base, groups)
-        running = asyncio.ensure_future(asyncio.to_thread(run_launcher, plan, groups))
+        launching = asyncio.ensure_future(self._launch(spec))
         try:
-            launch = await asyncio.shield(running)
+            return await asyncio.shield(launching)
         except asyncio.CancelledError:
-            # The thread ends by itself within its own time limit; what it started must not outlive this call.
-            await asyncio.wait([running])
+            await asyncio.wait([launching])
             await self._remove(spec.id, 0)
             raise
-        return await self._judge(spec, launch)
 
-    async def _judge(self, spec: SandboxSpec, launch: Launch) -> SandboxStatus:
-        for note in launch.notes:
-            _log.warning("sandbox limit not applied", sandbox=spec.id, reason=note)
-        if launch.error is None and launch.pid is not None:
-            return SandboxStatus(id=spec.id, pid=launch.pid)
+    async def _launch(self, spec: SandboxSpec) -> SandboxStatus:
         await self._remove(spec.id, 0)
-        raise SandboxError(launch.error or "The sandbox's launcher ended without a word.")
+        home = None if spec.home_id is None else await self._load_home(spec.home_id)
+        uid_base = home.uid_base if home else None
+        if home is None and self._mode == "root":
+            uid_base = self._homes.take_range(spec.id)
+        place = Place(
+            mode=self._mode,
+            box=self._boxes / spec.id,
+            home=self._homes.path(home.id) if home else None,
+            uid_base=uid_base,
+            groups=await asyncio.to_thread(self._groups, spec),
+            pids_max=self._pids_max,
+            hidden=self._hidden,
+        )
+        plan = await asyncio.to_thread(build_plan, spec, place)
+        launch = await asyncio.to_thread(run_launcher, plan, place.groups)
+        if launch.notes:
+            _log.warning("sandbox limits not applied", sandbox=spec.id, reasons=launch.notes)
+        if launch.error is not None or launch.pid is None:
+            await self._remove(spec.id, 0)
+            raise SandboxError(launch.error or "The sandbox's launcher ended without a word.")
+        return SandboxStatus(id=spec.id, pid=launch.pid)
 
-    async def _uid_base(self, spec: SandboxSpec) -> int | None:
-        if spec.home_id is None:
-            return self._homes.take_range(spec.id) if self._mode == "root" else None
-        home = await asyncio.to_thread(self._homes.load, spec.home_id)
+    async def _load_home(self, home_id: str) -> Home:
+        home = await asyncio.to_thread(self._homes.load, home_id)
         if home is None:
-            raise SandboxError(f"There is no home {spec.home_id} on this machine: create it first.")
+            raise SandboxError(f"There is no home {home_id} on this machine: create it first.")
         if self._mode == "root" and home.uid_base is None:
-            home = await self._homes.adopt(home)
-        return home.uid_base
-
-    def _plan(self, spec: SandboxSpec, uid_base: int | None, groups: Sequence[cgroups.Group]) -> dict[str, Any]:
-        """Return everything that the launcher has to know, as plain values; makes the record's directory."""
-        box = self._boxes / spec.id
-        (box / "rootfs").mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_bare = self._mode == "none"
-        source = str(self._homes.path(spec.home_id)) if spec.home_id else None
-        if is_bare and source is None:
-            source = str(box / "home")
-            Path(source).mkdir(mode=0o700)
-        target = source if is_bare else layout.HOME
-        # As whoever mounts sees them: in the user namespace already, or still on the host.
-        owner = layout.INNER_ID if uid_base is None else uid_base + layout.INNER_ID
-        shim_dir = str(box / "bin") if is_bare else layout.SHIM_DIR
-        plan: dict[str, Any] = {
-            "mode": self._mode,
-            "rootfs": str(box / "rootfs"),
-            "log_path": str(box / "log"),
-            "log_bytes": _LOG_BYTES,
-            "record_path": str(box / "record.json"),
-            "record": start_of_record(
-                {
-                    "id": spec.id,
-                    "home_id": spec.home_id,
-                    "mode": self._mode,
-                    "uid_base": uid_base,
-                    "boot_id": boot_id(),
-                    "groups": [group.dir for group in groups],
-                }
-            ),
-            "pids_max": self._pids_max,
-            "caller_uid": os.geteuid(),
-            "caller_gid": os.getegid(),
-            "uid_base": uid_base,
-            "uid_count": IDS_PER_HOME,
-            "inner_id": layout.INNER_ID,
-            "owner_uid": owner,
-            "owner_gid": owner,
-            "hostname": spec.hostname or layout.HOSTNAME,
-            "script": spec.init_script,
-            "home": {"source": source, "target": target},
-            "programs": {f"{shim_dir}/{name}": layout.shim() for name in ("devyard", "coder")},
-            "env": layout.environment(
-                spec.env,
-                home=str(target),
-                user=layout.current_user() if is_bare else layout.USER,
-                shim_dir=shim_dir,
-            ),
-        }
-        return plan if is_bare else {**plan, **self._tree(spec, uid_base, groups)}
-
-    def _tree(self, spec: SandboxSpec, uid_base: int | None, groups: Sequence[cgroups.Group]) -> dict[str, Any]:
-        """Return the part of the plan that says what the sandbox sees."""
-        binds, links = layout.system_paths()
-        binds = [*binds, *layout.python_paths()]
-        resolver = layout.resolver_file()
-        if resolver is not None:
-            binds.append(resolver)
-        masks = layout.hidden_paths(self._hidden, [*binds, "/etc"])
-        if uid_base is None:
-            masks += layout.private_paths("/etc") + layout.private_paths("/opt", depth=1)
-        shown = [(group.dir, group.shown_at) for group in groups]
-        if Path("/sys/devices/system/cpu").is_dir():
-            shown.append(("/sys/devices/system/cpu",) * 2)
-        return {
-            "binds": binds,
-            "links": links,
-            "masks": [f"/.{path[1:]}" if layout.is_inside(path, "/etc") else path for path in masks],
-            "shown": shown,
-            "etc": layout.etc_files(spec.hostname or layout.HOSTNAME, layout.login_shell(spec.env)),
-            "tmp_mb": spec.memory_mb or _DEFAULT_TMP_MB,
-            "tty_gid": None if uid_base is None else uid_base + 5,
-        }
+            return await self._homes.adopt(home)
+        return home
 
     def _groups(self, spec: SandboxSpec) -> Sequence[cgroups.Group]:
         if self._places is None:
             self._places = cgroups.find_hierarchies()
         limits = cgroups.Limits(cpus=spec.cpus, memory_mb=spec.memory_mb, pids=self._pids_max)
-        groups, missing = cgroups.plan_groups(spec.id, limits, self._places)
+        groups, missing = cgroups.plan_groups(f"{self._tag}-{spec.id}", limits, self._places)
         if missing:
             _log.warning(
                 "sandbox limits not enforced here",

@@ -53,9 +53,7 @@ def _check_texts(spec: SandboxSpec) -> None:
         if not _ENV_NAME.fullmatch(name):
             raise SandboxError(f"{name[:80]!r} can't be the name of an environment variable.")
         if "\0" in value or len(value.encode()) > MAX_SCRIPT_BYTES:
-            raise SandboxError(
-                f"The value of {name} is longer than {MAX_SCRIPT_BYTES // 1024} KiB or holds a NUL."
-            )
+            raise SandboxError(f"{name}: its value is over {MAX_SCRIPT_BYTES // 1024} KiB or holds a NUL byte.")
         size += len(name) + len(value.encode()) + 2
     if size > MAX_ENV_BYTES:
         raise SandboxError(f"The environment takes {size} bytes: at most {MAX_ENV_BYTES} are allowed.")

@@ -70,9 +70,7 @@ def _read_secret(call: Call, values: Values) -> Values:
     if secret not in call.capture.secrets:
         call.capture.secrets.append(secret)
     if not value and call.is_real_start:
-        call.fail(
-            f'You have no secret for "{env or file}". {values["help_message"]}', "env" if env else "file"
-        )
+        call.fail(f'You have no secret for "{env or file}". {values["help_message"]}', "env" if env else "file")
     return {"id": f"env:{env}" if env else f"file:{file}", "value": value}
 
 

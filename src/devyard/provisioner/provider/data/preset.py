@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from devyard.provisioner.provider.capture import CapturedPrebuilds, CapturedPreset
 from devyard.provisioner.provider.checks import at_most_characters, link, not_empty, whole_number
@@ -36,6 +36,8 @@ def _time_zone(value: Any) -> str | None:
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
+        if not available_timezones():
+            return None  # this machine has no time zones at all, so nothing can be said about a name
         return f'"{value}" is no time zone; use a name like "Europe/Berlin" or "UTC".'
     return None
 
@@ -66,9 +68,7 @@ _PREBUILDS_BLOCK = Block(
         "expiration_policy": Nested(
             nesting="set",
             max_items=1,
-            block=Block(
-                attributes={"ttl": required("number", "Seconds until one in reserve is replaced.", _ttl)}
-            ),
+            block=Block(attributes={"ttl": required("number", "Seconds until one in reserve is replaced.", _ttl)}),
         ),
         "scheduling": Nested(
             nesting="list",
@@ -88,9 +88,7 @@ _PRESET_BLOCK = Block(
         "name": required("string", "What users choose.", not_empty),
         "default": optional("bool", "Chosen at first.", default=False),
         "description": optional("string", "What it is for.", at_most_characters(128)),
-        "icon": optional(
-            "string", "A picture: URL, or path of the dashboard.", at_most_characters(256), link
-        ),
+        "icon": optional("string", "A picture: URL, or path of the dashboard.", at_most_characters(256), link),
         "parameters": optional(STRING_MAP, "Parameter name → value."),
     },
     blocks={"prebuilds": Nested(nesting="set", max_items=1, block=_PREBUILDS_BLOCK)},

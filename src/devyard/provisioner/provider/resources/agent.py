@@ -26,6 +26,7 @@ from devyard.provisioner.provider.schema import (
     optional,
     required,
 )
+from devyard.provisioner.provider.values import UNKNOWN
 
 OPERATING_SYSTEMS = ("linux", "darwin", "windows")
 ARCHITECTURES = ("amd64", "armv7", "arm64")
@@ -129,7 +130,7 @@ _AGENT_BLOCK = Block(
 def _check_agent(values: Values) -> Iterator[Problem]:
     yield from find_duplicates(values["metadata"], "key", ("metadata",))
     monitoring = known(values["resources_monitoring"]) or ()
-    for volumes in (known(each["volume"]) or () for each in monitoring):
+    for volumes in (known(each["volume"]) or () for each in monitoring if each is not UNKNOWN):
         for problem in find_duplicates(volumes, "path", ("volume",)):
             yield Problem(problem.message, ("resources_monitoring",))
 

@@ -23,16 +23,10 @@ def _positive(value: float) -> str | None:
 def _host_name(value: str) -> str | None:
     labels = value.split(".")
     is_fit = len(value) <= 63 and all(
-        label
-        and label.replace("-", "").isalnum()
-        and label.isascii()
-        and label[0] != "-"
-        and label[-1] != "-"
+        label and label.replace("-", "").isalnum() and label.isascii() and label[0] != "-" and label[-1] != "-"
         for label in labels
     )
-    return (
-        None if is_fit else f'"{value}" is no host name; use letters, digits and inner hyphens, at most 63.'
-    )
+    return None if is_fit else f'"{value}" is no host name; use letters, digits and inner hyphens, at most 63.'
 
 
 _HOME_BLOCK = Block(

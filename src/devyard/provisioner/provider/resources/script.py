@@ -19,18 +19,14 @@ _SCRIPT_BLOCK = Block(
         "display_name": required("string", "Its name in logs.", not_empty),
         "script": required("string", "Its text.", not_empty),
         "icon": optional("string", "A picture: URL, or path of the dashboard.", link),
-        "log_path": optional(
-            "string", "Where its output is kept; a relative path lies in a temporary directory."
-        ),
+        "log_path": optional("string", "Where its output is kept; a relative path lies in a temporary directory."),
         "cron": optional(
             "string", "When it runs: six fields, seconds first, in the agent's time zone.", cron_with_seconds
         ),
         "run_on_start": optional("bool", "Run it when the agent starts.", default=False),
         "run_on_stop": optional("bool", "Run it before the workspace stops.", default=False),
         "start_blocks_login": optional("bool", "Users wait until it has ended.", default=False),
-        "timeout": optional(
-            "number", "Seconds after which it is ended; 0: never.", whole_number(0), default=0
-        ),
+        "timeout": optional("number", "Seconds after which it is ended; 0: never.", whole_number(0), default=0),
     },
     doc="A script that the agent runs at start, at stop or on a schedule.",
 )
