@@ -221,7 +221,7 @@ def pack(text: str) -> bytes:
 def _directories() -> Iterator[tuple[Path, Path]]:
     cache = Path(tempfile.mkdtemp(prefix="devyard-bench-"))
     try:
-        with open_work_root(find_fast_directory(cache)) as root:
+        with open_work_root(find_fast_directory(cache), cache) as root:
             yield cache, root
     finally:
         shutil.rmtree(cache, ignore_errors=True)

@@ -57,9 +57,19 @@ async def use(lanes: Lanes, key: str, **changes: object) -> FakeLane:
 async def test_the_same_key_gets_the_same_worker() -> None:
     lanes, factory = make()
     assert await use(lanes, "a") is await use(lanes, "a")
-    assert factory.open_count == 2
+    assert factory.open_count == 2, "the other is fresh, for other third-party providers"
     await lanes.close()
     assert factory.open_count == 0
+
+
+async def test_without_third_party_providers_one_is_enough() -> None:
+    lanes, factory = make(idle_s=0)
+    lane = await use(lanes, "")
+    await asyncio.sleep(0.01)
+    assert not lane.is_closed
+    assert await use(lanes, "") is lane
+    assert factory.open_count == 1
+    await lanes.close()
 
 
 async def test_another_key_gets_one_that_has_seen_nothing() -> None:
