@@ -127,6 +127,7 @@ def start(
         sandbox_isolation=sandbox_isolation,  # type: ignore[arg-type]  # one of the choices
         terraform=terraform,
         passed_variables=passed,
+        key_file=key_file.absolute() if key_file else None,
     )
     try:
         asyncio.run(serve_provisioner(settings))

@@ -21,10 +21,12 @@ import structlog
 
 from devyard.provisioner.engine.terraform import open_terraform
 from devyard.provisioner.jobs.workplace import Tools
+from devyard.provisioner.lostresults import write_lost_state
+from devyard.provisioner.results.instances import read_head
 from devyard.provisioner.sandbox.runtime import Sandboxes
 from devyard.provisioner.session import Identity, Session
 from devyard.provisioner.templates.cache import TemplateCache
-from devyard.provisioner.templates.workdir import find_fast_directory
+from devyard.provisioner.templates.workdir import JOB_PREFIX, STATE_FILE, find_fast_directory
 
 log = structlog.get_logger()
 
@@ -44,15 +46,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_isolation: Literal["namespaces", "none"]
     terraform: str
     passed_variables: Sequence[str] = ()
+    key_file: Path | None = None
 
 
 async def serve_provisioner(settings: Settings) -> None:
     """Serves until a signal. Raises NoTerraform when there is none that works."""
     settings.cache_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sandboxes = Sandboxes(
-        settings.sandbox_root, isolation=settings.sandbox_isolation, hidden=[settings.cache_directory]
-    )
-    with open_work_root(find_fast_directory(Path(tempfile.gettempdir()))) as work_root:
+    hidden = [settings.cache_directory, *([settings.key_file] if settings.key_file else [])]
+    sandboxes = Sandboxes(settings.sandbox_root, isolation=settings.sandbox_isolation, hidden=hidden)
+    lost_directory = settings.cache_directory / "lost-states"
+    with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), lost_directory) as work_root:
         async with open_terraform(
             settings.terraform,
             directory=work_root,
@@ -67,16 +70,19 @@ async def serve_provisioner(settings: Settings) -> None:
                 tags=settings.tags,
                 organization=settings.organization,
             )
-            session = Session(identity, tools, settings.cache_directory / "lost-states")
+            session = Session(identity, tools, lost_directory)
             with _signals(session):
                 await session.run()
     log.info("provisioner_ended")
 
 
 @contextmanager
-def open_work_root(parent: Path) -> Iterator[Path]:
-    """A private directory for jobs and sockets, after those that killed provisioners left are removed."""
-    _remove_leftovers(parent)
+def open_work_root(parent: Path, lost_directory: Path) -> Iterator[Path]:
+    """A private directory for jobs and sockets, after those that killed provisioners left are removed.
+
+    Terraform states found in those are kept in `lost_directory`: the server may lack their last moments.
+    """
+    _remove_leftovers(parent, lost_directory)
     root = Path(tempfile.mkdtemp(prefix=_ROOT_PREFIX, dir=parent))
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -87,7 +93,7 @@ def open_work_root(parent: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _remove_leftovers(parent: Path) -> None:
+def _remove_leftovers(parent: Path, lost_directory: Path) -> None:
     """A directory that nobody holds the lock of belongs to nobody."""
     for path in parent.glob(f"{_ROOT_PREFIX}*"):
         try:
@@ -97,12 +103,22 @@ def _remove_leftovers(parent: Path) -> None:
         try:
             if os.fstat(descriptor).st_uid == os.geteuid():
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kept = [str(file) for file in _keep_states(path, lost_directory)]
                 shutil.rmtree(path, ignore_errors=True)
-                log.info("leftovers_removed", path=str(path))
+                log.info("leftovers_removed", path=str(path), states_kept_in=kept)
         except BlockingIOError:
             pass
         finally:
             os.close(descriptor)
+
+
+def _keep_states(root: Path, lost_directory: Path) -> Iterator[Path]:
+    for file in root.glob(f"{JOB_PREFIX}*/{STATE_FILE}"):
+        state = file.read_bytes()
+        head = read_head(state)
+        if head:
+            name = f"left-{head.lineage}-{head.serial}".replace("/", "-")
+            yield write_lost_state(lost_directory, name, state)
 
 
 @contextmanager

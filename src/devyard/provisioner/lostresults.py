@@ -18,8 +18,14 @@ def keep_lost_state(directory: Path, job: Job, result: Result) -> Path | None:
     state = result.state if isinstance(result, BuildDone | Failed) else b""
     if not state:
         return None
+    name = f"{job.work.context.workspace_id or 'none'}-{job.job_id}"
+    return write_lost_state(directory, name.replace("/", "-"), state)
+
+
+def write_lost_state(directory: Path, name: str, state: bytes) -> Path:
+    """Writes a state into `directory`; `name` without suffix."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / f"{job.work.context.workspace_id or 'none'}-{job.job_id}.tfstate".replace("/", "-")
+    path = directory / f"{name}.tfstate"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(state)

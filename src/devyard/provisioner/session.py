@@ -6,6 +6,7 @@ a file that an administrator can find (lostresults.py).
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -50,6 +51,8 @@ log = structlog.get_logger()
 LOG_DELAY_S = 0.05
 _PING_S = 5.0
 _LAST_WORDS_S = 5.0
+_LIVED_S = 10.0
+_DELIVERY_S = 600.0
 _LOST_LEASE_GRACE_S = 5.0
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -129,10 +132,15 @@ class Session:
             self._keep_undelivered()
 
     def drain(self) -> None:
-        """Takes no more jobs and ends once the one that runs is done and stored."""
+        """Takes no more jobs and ends once the one that runs is done and stored.
+
+        Where the server stays away for ten minutes after that, its state goes to a file.
+        """
         self._is_draining = True
         if self._running is None:
             self._ended.set()
+        elif self._running.outbox.result:
+            asyncio.get_running_loop().call_later(_DELIVERY_S, self._ended.set)
 
     def cancel(self, *, force: bool = False) -> None:
         """Cancels the job that runs, then ends; with `force` within seconds, whatever happens."""
@@ -155,16 +163,18 @@ class Session:
     async def _connect_for_ever(self) -> None:
         backoff = Backoff()
         while True:
+            began = time.monotonic()
             try:
                 async with self._connect() as socket:
                     log.info("connected", url=self._identity.url, name=self._identity.name)
-                    backoff.reset()
                     await self._serve(socket)
                     log.info("disconnected", why="the server drains")
             except ConnectionClosed as error:
                 log.warning("disconnected", why=str(error))
             except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
                 log.warning("connection_failed", url=self._identity.url, why=_explain(error))
+            if time.monotonic() - began > _LIVED_S:
+                backoff.reset()
             await asyncio.sleep(backoff.next_s())
 
     def _connect(self) -> connect:
@@ -300,6 +310,8 @@ class Session:
         log.info("job_ended", job_id=str(running.job.job_id), result=kind, error=error)
         running.outbox.finish(result)
         self.wake()
+        if self._is_draining:
+            asyncio.get_running_loop().call_later(_DELIVERY_S, self._ended.set)
         if running.is_lease_lost:
             self._settle(running, "the lease was lost before the job had ended")
 

@@ -7,7 +7,7 @@ from devyard.wire.provisionerlink import BuildJob, DryRunJob, ImportJob, Variabl
 
 from .linkserver import pack
 
-SESSION_TOKEN = "session-token-of-the-owner-123456"  # noqa: S105
+SESSION_TOKEN = "session-token-of-the-owner-123456"
 
 FULL = """
 terraform {

@@ -20,7 +20,9 @@ async def fail_import(server: LinkServer, files: dict[str, str], *variables: Var
 
 
 async def test_syntax_error(session: Session, server: LinkServer) -> None:
-    failed, text = await fail_import(server, {"main.tf": AGENT + 'resource "terraform_data" "x" {\n  input = \n}\n'})
+    failed, text = await fail_import(
+        server, {"main.tf": AGENT + 'resource "terraform_data" "x" {\n  input = \n}\n'}
+    )
     assert failed.error.startswith("main.tf:6: Invalid expression")
     assert "on main.tf line 6" in text
 
@@ -28,9 +30,7 @@ async def test_syntax_error(session: Session, server: LinkServer) -> None:
 async def test_unknown_argument_with_the_line_of_the_template(session: Session, server: LinkServer) -> None:
     template = AGENT.replace('arch = "amd64"', 'arch = "amd64"\n  colour = "red"')
     failed, text = await fail_import(server, {"main.tf": template})
-    assert failed.error == (
-        'main.tf:4: Unsupported argument: An argument named "colour" is not expected here.'
-    )
+    assert failed.error == ('main.tf:4: Unsupported argument: An argument named "colour" is not expected here.')
     assert '     4:   colour = "red"' in text
     assert 'in resource "coder_agent" "main"' in text
 
@@ -72,7 +72,10 @@ resource "nothing_thing" "x" {}
 
 
 async def test_app_without_an_agent(session: Session, server: LinkServer) -> None:
-    template = AGENT + 'resource "coder_app" "lost" {\n  agent_id = "nobody"\n  slug     = "lost"\n  url = "http://x"\n}\n'
+    template = (
+        AGENT
+        + 'resource "coder_app" "lost" {\n  agent_id = "nobody"\n  slug     = "lost"\n  url = "http://x"\n}\n'
+    )
     ticket = await server.submit(pack({"main.tf": template}), build_job())
     failed = await ticket.result()
     assert isinstance(failed, Failed)
@@ -82,7 +85,10 @@ async def test_app_without_an_agent(session: Session, server: LinkServer) -> Non
 
 
 async def test_parameter_outside_of_its_limits(session: Session, server: LinkServer) -> None:
-    parameter = 'data "coder_parameter" "n" {\n  name = "n"\n  type = "number"\n  default = "1"\n  validation {\n    max = 3\n  }\n}\n'
+    parameter = (
+        'data "coder_parameter" "n" {\n  name = "n"\n  type = "number"\n  default = "1"\n'
+        "  validation {\n    max = 3\n  }\n}\n"
+    )
     ticket = await server.submit(pack({"main.tf": AGENT + parameter}), build_job(parameters={"n": "7"}))
     failed = await ticket.result()
     assert isinstance(failed, Failed)

@@ -107,7 +107,7 @@ async def test_chatty_template_does_not_flood_the_log(session: Session, server: 
     template = """
 resource "terraform_data" "x" {
   provisioner "local-exec" {
-    command = "yes 'a line of no use at all to anybody who may read it' | head -c 12000000"
+    command = "yes 'a line of no use at all to anybody who may read it' | head -c 2500000"
   }
 }
 """

@@ -14,7 +14,7 @@ ALLOWED = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
-FORBIDDEN = ("DEVYARD_*", "CODER_*", "TF_REATTACH_PROVIDERS")
+FORBIDDEN = ("DEVYARD_*", "CODER_*", "TF_REATTACH_PROVIDERS", "TF_CLI_CONFIG_FILE")
 FIXED = {
     "CHECKPOINT_DISABLE": "1",
     "TF_IN_AUTOMATION": "1",

@@ -99,9 +99,10 @@ class Lane:
         await stop.wait_requested()
         self.is_spoiled = True
         self._worker.interrupt()
-        if not await stop.wait_forced(stop.grace_s):
-            self._worker.interrupt()
-            await stop.wait_forced(stop.last_s)
+        await stop.wait_forced(stop.grace_s)
+        self._worker.interrupt()
+        # The second interrupt gives up what is in flight and still saves the state.
+        await asyncio.sleep(stop.last_s)
         self._worker.kill()
 
 
@@ -109,7 +110,7 @@ MakeLane = Callable[[], Awaitable[Lane]]
 
 
 class Lanes:
-    """Warm lanes: at most one bound to what the last job used, and one that is fresh."""
+    """Warm lanes: one bound to what the last job used, and one that is fresh where that helps; never more."""
 
     def __init__(self, make: MakeLane, max_uses: int = 25, idle_s: float = 600) -> None:
         self._make = make
@@ -136,14 +137,18 @@ class Lanes:
         return lane
 
     def give_back(self, lane: Lane) -> None:
-        """Keeps the lane for the next job, or discards it, and sees to it that a fresh one is there."""
+        """Keeps the lane for the next job, or discards it, and sees to it that the next job finds one.
+
+        Where jobs use third-party providers, that is a fresh one too: the next may use others.
+        """
         if self._is_closed or not lane.is_alive or lane.uses >= self._max_uses:
             self._discard(lane)
-        else:
-            self._bound = lane
-            loop = asyncio.get_running_loop()
-            self._retiring = loop.call_later(self._idle_s, self._retire)
-        self.prepare()
+            self.prepare()
+            return
+        self._bound = lane
+        if lane.key:
+            self._retiring = asyncio.get_running_loop().call_later(self._idle_s, self._retire)
+            self.prepare()
 
     def prepare(self) -> None:
         """Starts a fresh lane in the background unless there is one."""

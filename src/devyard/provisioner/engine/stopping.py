@@ -7,9 +7,12 @@ import asyncio
 
 
 class Stop:
-    """The wish to end a job. `grace_s`: from the first interrupt to the second; after it `last_s` to the kill."""
+    """The wish to end a job.
 
-    def __init__(self, grace_s: float = 30, last_s: float = 5) -> None:
+    `grace_s`: from the first interrupt to the second, unless forced; `last_s`: to the kill.
+    """
+
+    def __init__(self, grace_s: float = 30, last_s: float = 2) -> None:
         self.grace_s = grace_s
         self.last_s = last_s
         self._requested = asyncio.Event()

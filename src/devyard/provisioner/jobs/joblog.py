@@ -11,7 +11,7 @@ from devyard.provisioner.jobs.secrets import Secrets
 from devyard.wire.enums import LogLevel, LogSource
 from devyard.wire.provisionerlink import JobLogLine
 
-MAX_BYTES = 4 << 20
+MAX_BYTES = 2 << 20
 MAX_LINE_CHARACTERS = 8192
 
 

@@ -13,6 +13,7 @@ from devyard.provisioner.templates.cache import Template
 
 STATE_FILE = "terraform.tfstate"
 ERRORED_STATE_FILE = "errored.tfstate"
+JOB_PREFIX = "devyard-job-"
 VALUES_FILE = "devyard-values.tfvars"
 _SKIPPED = (".terraform", STATE_FILE, f"{STATE_FILE}.backup", ERRORED_STATE_FILE, VALUES_FILE)
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # mkdtemp makes a private directory there
@@ -31,7 +32,7 @@ def find_fast_directory(fallback: Path) -> Path:
 
 def make_work_directory(parent: Path, template: Template, state: bytes, values: str) -> Path:
     """A fresh directory for a job under `parent`."""
-    directory = Path(tempfile.mkdtemp(prefix="devyard-job-", dir=parent))
+    directory = Path(tempfile.mkdtemp(prefix=JOB_PREFIX, dir=parent))
     try:
         shutil.copytree(
             template.files,
