@@ -24,7 +24,7 @@ START_FAILED_EXIT_CODE = 127
 TICK_S, QUIET_TICKS, MAX_TICKS = 0.05, 2, 40
 """How a terminal is drained after its program has ended while a background job still holds it."""
 _SIGNAL_NAMES = {number.value: number.name.removeprefix("SIG") for number in signal.Signals}
-_SSH_ADDRESS = "0.0.0.0 0 0.0.0.0 0"  # noqa: S104 (not an address to bind: what programs read to see that this is SSH)
+_SSH_ADDRESS = "0.0.0.0 0 0.0.0.0 0"
 
 
 class Session(asyncssh.SSHServerSession[bytes]):
@@ -81,10 +81,10 @@ class Session(asyncssh.SSHServerSession[bytes]):
         environment = self._environment(surroundings)
         self._kind = session_kind(environment)
         self._context.counts.sessions[self._kind] += 1
-        if self._command is not None and self._context.is_file_transfer_blocked:
-            if is_file_transfer(self._command):
-                self._fail("File transfer is blocked in this workspace.", BLOCKED_EXIT_CODE)
-                return
+        is_blocked = self._context.is_file_transfer_blocked
+        if is_blocked and self._command is not None and is_file_transfer(self._command):
+            self._fail("File transfer is blocked in this workspace.", BLOCKED_EXIT_CODE)
+            return
         if self._is_sftp or files.needs_builtin_scp(self._command, environment):
             self._files = files.FileSession(self._channel, surroundings)
             self._files.start()
