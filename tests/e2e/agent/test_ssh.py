@@ -32,7 +32,7 @@ async def test_standard_input_reaches_the_command_and_ends(workspace: Workspace)
 
 
 async def test_terminal_has_a_controlling_tty_and_a_size(workspace: Workspace) -> None:
-    result = await workspace.ssh("tty </dev/tty; test -t 0 -a -t 1 -a -t 2 && echo tty; exit 5", flags=("-tt",))
+    result = await workspace.ssh(": </dev/tty && tty; test -t 0 -a -t 1 -a -t 2 && echo tty; exit 5", flags=("-tt",))
     assert result.code == 5
     lines = result.out.replace(b"\r", b"").split()
     assert lines[0].startswith(b"/dev/pts/")
