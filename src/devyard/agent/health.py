@@ -77,8 +77,8 @@ async def _get_status(address: RelayAddress, target: str) -> int:
         context.verify_mode = ssl.CERT_NONE
     reader, writer = await asyncio.open_connection(address.host, address.port, ssl=context, limit=MAX_HEAD_BYTES)
     try:
-        request = f"GET {target} HTTP/1.1\r\nHost: {address.authority}\r\nUser-Agent: devyard\r\nConnection: close\r\n\r\n"
-        writer.write(request.encode("ascii"))
+        fields = f"Host: {address.authority}\r\nUser-Agent: devyard\r\nConnection: close\r\n\r\n"
+        writer.write(f"GET {target} HTTP/1.1\r\n{fields}".encode("ascii"))
         head = parse_response_head(await reader.readuntil(b"\r\n\r\n"))
         if head is None:
             raise ValueError("malformed answer")

@@ -207,8 +207,6 @@ class ControlLink:
         self._connection = connection
         log.info("connected to %s", self._url)
         try:
-            await connection.send(await self._make_hello())
-            self._outbox.reconnected()
             await _first_end(self._receive(connection), self._send(connection), _watch(connection))
         finally:
             self._connection = None
@@ -222,6 +220,8 @@ class ControlLink:
                 self._on_message(message)
 
     async def _send(self, connection: Connection) -> None:
+        await connection.send(await self._make_hello())
+        self._outbox.reconnected()
         while True:
             self._wake.clear()
             while (report := self._outbox.take()) is not None:

@@ -148,7 +148,7 @@ class Agent:
         if not isinstance(error, SupersededError):
             raise error or RuntimeError("the control link ended")
         log.error(
-            "The server refuses this agent for good: %s It ends now. If the workspace runs, a newer agent serves it.",
+            "The server refuses this agent for good: %s It ends now; a running workspace has a newer agent.",
             error,
         )
         await self._pools.close(grace_s=0.0)

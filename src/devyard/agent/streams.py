@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import socket
 from collections.abc import Callable
+from types import ModuleType
 
 from devyard.agent.ssh.context import Counts, SSHContext
 from devyard.net.dial import OpenedStream
@@ -25,9 +26,9 @@ class StreamServer:
         self._make_context = make_context
         self._counts = counts
         self._pipes = PipePool()
-        self._loading: asyncio.Future[object] | None = None
+        self._loading: asyncio.Task[ModuleType] | None = None
 
-    def load_ssh(self) -> "asyncio.Future[object]":
+    def load_ssh(self) -> "asyncio.Task[ModuleType]":
         """Begins to import the SSH server, once."""
         if self._loading is None:
             self._loading = asyncio.ensure_future(

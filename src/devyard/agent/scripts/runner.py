@@ -142,7 +142,7 @@ class ScriptRunner:
             self._logs.add(script.log_source_id, f"The log file {path} can't be written.", "warn")
         written = 0
         loop = asyncio.get_running_loop()
-        pipe = open(descriptor, "rb", buffering=0)  # noqa: SIM115, PTH123, ASYNC230 (a pipe; the transport closes it)
+        pipe = open(descriptor, "rb", buffering=0)  # noqa: SIM115, ASYNC230 (a pipe; the transport closes it)
         reader = asyncio.StreamReader(limit=READ_BYTES)
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
         try:
@@ -192,7 +192,7 @@ def _open_log(path: Path) -> BinaryIO | None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
         if path.is_symlink() and path.lstat().st_uid != os.getuid():
             return None
-        return open(os.open(path, flags, 0o600), "wb", buffering=0)  # noqa: PTH123, SIM115
+        return open(os.open(path, flags, 0o600), "wb", buffering=0)  # noqa: PTH123
     except OSError:
         return None
 

@@ -83,6 +83,9 @@ async def _run_cron(runner: ScriptRunner, script: Script) -> None:
             log.warning("The schedule of the script %s never comes.", script.display_name)
             return
         # Sleeps are short, so that a clock that was set or a suspended machine is noticed.
-        while (left := (due - datetime.now().astimezone()).total_seconds()) > 0:
-            await asyncio.sleep(min(left, MAX_CRON_WAIT_S))
+        left_s = (due - now).total_seconds()
+        if left_s > MAX_CRON_WAIT_S:
+            await asyncio.sleep(MAX_CRON_WAIT_S)
+            continue
+        await asyncio.sleep(left_s)
         await runner.run(script, "cron")

@@ -65,14 +65,14 @@ class FileServer(asyncssh.SFTPServer):
 
     async def realpath(self, path: bytes) -> bytes:
         """The absolute path without links."""
-        return await asyncio.to_thread(super().realpath, path)
+        return await asyncio.to_thread(os.path.realpath, self.map_path(path))
 
 
 class FileSession(SSHServerStreamSession[bytes]):
     """asyncssh's stream session, attached to a channel that was opened as a plain session."""
 
     def __init__(self, channel: "asyncssh.SSHServerChannel[bytes]", surroundings: Surroundings) -> None:
-        super().__init__(None, lambda chan: FileServer(chan, surroundings), 3, True)
+        super().__init__(None, lambda _: FileServer(channel, surroundings), 3, True)
         self._attach = channel
 
     def start(self) -> None:

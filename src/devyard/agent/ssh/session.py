@@ -24,7 +24,7 @@ START_FAILED_EXIT_CODE = 127
 TICK_S, QUIET_TICKS, MAX_TICKS = 0.05, 2, 40
 """How a terminal is drained after its program has ended while a background job still holds it."""
 _SIGNAL_NAMES = {number.value: number.name.removeprefix("SIG") for number in signal.Signals}
-_SSH_ADDRESS = "0.0.0.0 0 0.0.0.0 0"  # noqa: S104 (not an address to bind: what programs read to see that this is SSH)
+_SSH_ADDRESS = "0.0.0.0 0 0.0.0.0 0"
 
 
 class Session(asyncssh.SSHServerSession[bytes]):
@@ -48,7 +48,9 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self._sent_bytes = 0
         self._files: files.FileSession | None = None
         self._start: asyncio.Task[None] | None = None
-        self._is_lost = False
+        self._early = bytearray()
+        self._is_input_ended = False
+        self._is_ended = False
 
     # Requests of the client, before the start
 
@@ -81,15 +83,14 @@ class Session(asyncssh.SSHServerSession[bytes]):
         environment = self._environment(surroundings)
         self._kind = session_kind(environment)
         self._context.counts.sessions[self._kind] += 1
-        if self._command is not None and self._context.is_file_transfer_blocked:
-            if is_file_transfer(self._command):
-                self._fail("File transfer is blocked in this workspace.", BLOCKED_EXIT_CODE)
-                return
+        is_blocked = self._context.is_file_transfer_blocked
+        if is_blocked and self._command is not None and is_file_transfer(self._command):
+            self._fail("File transfer is blocked in this workspace.", BLOCKED_EXIT_CODE)
+            return
         if self._is_sftp or files.needs_builtin_scp(self._command, environment):
             self._files = files.FileSession(self._channel, surroundings)
             self._files.start()
             return
-        self._channel.pause_reading()  # until there is a child to read it
         self._start = asyncio.ensure_future(self._start_child(surroundings, environment))
 
     # While it runs
@@ -101,13 +102,17 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._files.data_received(data, datatype)
         elif self._stdin is not None:
             self._stdin.write(data)
+        elif not self._is_ended:  # the child is being started: the window bounds what waits
+            self._early += data
+            self._channel.pause_reading()
 
     def eof_received(self) -> bool:
         """The client's standard input ended; the channel stays open for output."""
         if self._files is not None:
             self._files.eof_received()
-        elif self._stdin is not None and not self._term:
-            self._stdin.end()
+        else:
+            self._is_input_ended = True
+            self._end_input()
         return True
 
     def pause_writing(self) -> None:
@@ -143,7 +148,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is gone: hang up."""
-        self._is_lost = True
+        self._is_ended = True
         if self._kind is not None:
             self._context.counts.sessions[self._kind] -= 1
             self._kind = None
@@ -175,7 +180,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             if self._term:
                 if self._command is None:
                     await self._show_motd(surroundings)
-                if self._is_lost:
+                if self._is_ended:
                     return
                 self._start_on_terminal(argv, surroundings, environment)
             else:
@@ -186,14 +191,14 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._fail(text, START_FAILED_EXIT_CODE)
             return
         assert self._child is not None
-        self._channel.resume_reading()
+        self._pass_early_input()
         code = await self._child.wait()
         await self._end_of_output()
         self._finish(code)
 
     async def _show_motd(self, surroundings: Surroundings) -> None:
         text = await asyncio.to_thread(motd.read_motd, surroundings.home, surroundings.motd_file)
-        if text and not self._is_lost:
+        if text and not self._is_ended:
             self._send(text)
 
     def _start_on_terminal(self, argv: list[str], surroundings: Surroundings, environment: dict[str, str]) -> None:
@@ -242,6 +247,19 @@ class Session(asyncssh.SSHServerSession[bytes]):
         for output in self._outputs:
             output.start()
 
+    def _pass_early_input(self) -> None:
+        assert self._stdin is not None
+        if self._early:
+            self._stdin.write(bytes(self._early))
+            self._early.clear()
+            self._channel.resume_reading()
+        self._end_input()
+
+    def _end_input(self) -> None:
+        """A terminal has no end of input: the program on it reads on, as with every SSH server."""
+        if self._is_input_ended and self._stdin is not None and not self._term:
+            self._stdin.end()
+
     def _send(self, data: bytes) -> None:
         self._context.counts.tx_bytes += len(data)
         self._sent_bytes += len(data)
@@ -280,8 +298,9 @@ class Session(asyncssh.SSHServerSession[bytes]):
             seen = self._sent_bytes
 
     def _finish(self, code: int) -> None:
-        if self._is_lost:
+        if self._is_ended:
             return
+        self._is_ended = True
         self._close_descriptors()
         if code < 0:
             self._channel.exit_with_signal(_SIGNAL_NAMES.get(-code, "KILL"))
@@ -289,7 +308,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._channel.exit(code)
 
     def _fail(self, text: str, code: int) -> None:
-        if not self._is_lost:
+        if not self._is_ended:
+            self._is_ended = True
             self._send_error(f"{text}\r\n".encode() if self._term else f"{text}\n".encode())
             self._channel.exit(code)
 

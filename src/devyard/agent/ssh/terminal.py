@@ -61,6 +61,8 @@ _FLAG_SETS = ((0, _INPUT), (1, _OUTPUT), (2, _CONTROL), (3, _LOCAL))
 _IUTF8_OPCODE, _IUTF8 = 42, 0o40000
 _ISPEED_OPCODE, _OSPEED_OPCODE = 128, 129
 
+Attributes = list[int | list[bytes | int]]
+"""As `termios.tcgetattr` gives them; the last item holds the control characters."""
 Size = tuple[int, int, int, int]
 """Columns, rows, width and height in pixels; 0 means not told."""
 
@@ -95,10 +97,10 @@ def foreground_group(master: int) -> int | None:
         return None
 
 
-def apply_modes(attributes: list[object], modes: Mapping[int, int]) -> list[object]:
+def apply_modes(attributes: Attributes, modes: Mapping[int, int]) -> Attributes:
     """`termios` attributes changed as the client asks; what the system does not know is left out. Pure."""
     result = list(attributes)
-    characters = list(attributes[6]) if isinstance(attributes[6], list) else []
+    characters = _characters(attributes)
     for opcode, value in modes.items():
         if opcode in _CHARACTERS and hasattr(termios, _CHARACTERS[opcode]):
             # 255 means: this character is off.
@@ -115,6 +117,12 @@ def apply_modes(attributes: list[object], modes: Mapping[int, int]) -> list[obje
                     result[index] = _with_flag(result[index], getattr(termios, names[opcode], 0), bool(value))
     result[6] = characters
     return result
+
+
+def _characters(attributes: Attributes) -> list[bytes | int]:
+    last = attributes[6]
+    assert isinstance(last, list)
+    return list(last)
 
 
 def _with_flag(field: object, flag: int, is_on: bool) -> int:
