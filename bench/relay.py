@@ -174,9 +174,10 @@ async def load(port, count, keep, connections=8):
 
     async def one():
         while left[0] > 0:
-            done = loop.create_future()
-            await loop.create_connection(lambda: Requests(left, done, keep), "127.0.0.1", port)
-            await done
+            _, protocol = await loop.create_connection(
+                lambda: Requests(left, loop.create_future(), keep), "127.0.0.1", port
+            )
+            await protocol.done
 
     began = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(connections)))

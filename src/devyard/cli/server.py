@@ -1,4 +1,4 @@
-"""`devyard server`: reads the settings and becomes the supervisor; the hidden `server api` is one of its children."""
+"""`devyard server`: reads the settings and becomes the supervisor; the hidden `server api` is its child."""
 
 import os
 import sys

@@ -13,7 +13,7 @@ class RelayConfig(msgspec.Struct, frozen=True, kw_only=True):
     listen_fd: int
     handover_path: str
     spares_per_agent: int = 64
-    spares_total: int = 16_000
+    spares_total: int = 20_000
     streams_per_user: int = 256
     streams_per_workspace: int = 512
     waiting_connections: int = 1024

@@ -22,7 +22,8 @@ BURST_BYTES = 2 * 1024 * 1024
 SMALL_BYTES = 16 * 1024
 """A shorter read probably emptied the socket: going back to the poller is cheaper than asking again."""
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
-_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+# Where splice is refused, or no descriptor is left for a pipe: a buffer does.
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EMFILE, errno.ENFILE})
 
 
 @dataclass(frozen=True)

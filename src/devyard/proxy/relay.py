@@ -17,15 +17,16 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from devyard.net.client import tune
+from devyard.net.relayconfig import RelayConfig
 from devyard.net.requesthead import RequestHead
 from devyard.net.splice import PipePool, SpliceResult, reset_on_close, splice_sockets
 from devyard.net.tickets import TicketError, load_public_keys, verify_ticket
 from devyard.proxy.apilinks import ApiLinks
 from devyard.proxy.arrivals import Arrivals
-from devyard.net.relayconfig import RelayConfig
 from devyard.proxy.replies import SWITCHING, encode_reply, reply_and_close, send_and_close
 from devyard.proxy.spares import SparePool, StreamCounts
 from devyard.proxy.streams import Attachment, NoAgentError
+from devyard.runtime.limits import raise_file_limit
 from devyard.runtime.parent import ControlPipe
 from devyard.runtime.watchdog import Stall, Watchdog
 from devyard.wire.streampaths import HEALTH_PATH
@@ -60,7 +61,9 @@ class Relay:
         self._keys: dict[str, Ed25519PublicKey] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._pipes = PipePool()
-        self._spares = SparePool(per_agent=config.spares_per_agent, total=config.spares_total)
+        # Each stream needs a client's connection beside the agent's: spares get half of what can be open.
+        spares_total = min(config.spares_total, raise_file_limit() // 2)
+        self._spares = SparePool(per_agent=config.spares_per_agent, total=spares_total)
         self._counts = StreamCounts(per_user=config.streams_per_user, per_workspace=config.streams_per_workspace)
         self._api = ApiLinks(
             Path(config.handover_path),

@@ -37,8 +37,8 @@ class Server:
 
     def __init__(self, data_dir, *, ready_timeout_s=20.0, wrap=(), **flags):
         self.data_dir = data_dir
-        values = {"data_dir": str(data_dir), "http_address": "127.0.0.1:0", "provisioners": "0", "log_format": "json",
-                  "log_level": "debug", "postgres_url": NO_DATABASE, **flags}  # fmt: skip
+        values = {"data_dir": str(data_dir), "http_address": "127.0.0.1:0", "provisioners": "0",
+                  "log_format": "json", "log_level": "debug", "postgres_url": NO_DATABASE, **flags}  # fmt: skip
         arguments = [f"{name}={value}" for name, value in values.items() if value is not None]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
         self.process = subprocess.Popen(
@@ -66,7 +66,7 @@ class Server:
             sink(line.rstrip("\n"))
 
     def family(self):
-        """The supervisor and everything below it, as (pid, creation time, command) that can be looked for later."""
+        """The supervisor and all below it, as (pid, creation time, command) that can be looked for later."""
         me = psutil.Process(self.pid)
         return [describe(process) for process in (me, *me.children(recursive=True))]
 
@@ -127,7 +127,7 @@ def ticket(kind, agent_id, *, user_id=None, workspace_id=None, valid_s=60):
 
 
 class AgentEnd:
-    """The agent's side: keeps `spares` connections at the relay, serves streams by `on_open` in a loop of its own."""
+    """The agent's side: keeps `spares` connections at the relay, serves streams by `on_open` in threads."""
 
     def __init__(self, url, on_open, *, spares=2):
         self.agent_id = uuid.uuid4()

@@ -1,4 +1,4 @@
-"""API requests on the one public port: accepted by the relay, served by API processes on handed-over descriptors."""
+"""API requests on the one public port: accepted by the relay, served on handed-over descriptors."""
 
 import hashlib
 import json
@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from tests.e2e.processes.harness import Server, fetch, wait_for
 from websockets.sync.client import connect as connect_websocket
+
+from tests.e2e.processes.harness import Server, fetch, wait_for
 
 MIB = 1024 * 1024
 
@@ -177,19 +178,6 @@ def test_without_any_api_process_connections_wait(tmp_path):
         os.kill(server.child("server api").pid, signal.SIGCONT)
     finally:
         assert server.stop() == 0
-
-
-@pytest.mark.slow
-def test_the_wait_is_bounded(tmp_path):
-    """The API never comes up: a plain 503 in the API's error shape after the bound, not before."""
-    server = Server(tmp_path, ready_timeout_s=0, postgres_url="postgresql://devyard@/x?host=/nonexistent")
-    try:
-        info = wait_for(lambda: __import__("devyard.server.processes.datadir", fromlist=["x"]).read_info(tmp_path))
-        with pytest.raises(httpx.HTTPError):
-            fetch(info.access_url)
-        assert server.process.wait(20) == 1
-    finally:
-        server.stop()
 
 
 def test_many_connections_at_once(server):

@@ -12,11 +12,11 @@ import time
 import uuid
 
 import pytest
-from tests.e2e.processes.harness import AgentEnd, Server, fetch, ticket, wait_for
 
 from devyard.net.client import Head, open_stream
 from devyard.net.upgrade import RelayRefusedError
 from devyard.wire.streams import AGENT_PATH, UPGRADE_PROTOCOL
+from tests.e2e.processes.harness import AgentEnd, Server, fetch, ticket, wait_for
 
 MIB = 1024 * 1024
 BULK = 200 * MIB
@@ -79,7 +79,11 @@ def test_200_mib_both_ways_at_once_byte_for_byte(server):
         wait_for(lambda: "received" in seen)
     assert received == seen["sent"]
     assert seen["received"] == sent
-    line = wait_for(lambda: next((line for line in server.lines if str(agent.agent_id) in line and "bytes_to_agent" in line), None))
+    line = wait_for(
+        lambda: next(
+            (line for line in server.lines if str(agent.agent_id) in line and "bytes_to_agent" in line), None
+        )
+    )
     record = json.loads(line)
     assert record["bytes_to_client"] - len(b"{}\n") == BULK
     assert record["bytes_to_agent"] - BULK < 100
@@ -138,7 +142,7 @@ def test_a_reset_is_passed_on_as_a_reset(server):
 
 
 def test_a_dead_spare_connection_costs_a_moment_and_no_byte(server):
-    """An agent's host that vanished: its connection takes bytes and never answers. The next spare gets them all."""
+    """A host that vanished: its connection takes bytes and never answers. The next spare gets them all."""
 
     def serve(opened):
         opened.sock.sendall(opened.sock.recv(100).upper())

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.e2e.processes.harness import ROOT, Server, alive, fetch, wait_for
 
 from devyard.server.processes.datadir import read_info
+from tests.e2e.processes.harness import ROOT, Server, alive, fetch, wait_for
 
 
 @pytest.fixture
@@ -120,7 +120,11 @@ def test_a_killed_child_comes_back(tmp_path, family, words):
     victim.kill()
     wait_for(lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE)
     wait_for(lambda: any('"child_ended"' in line and "signal SIGKILL" in line for line in server.lines))
-    wait_for(lambda: [p for p in psutil.Process(server.pid).children() if all(w in " ".join(p.cmdline()) for w in words)])
+    wait_for(
+        lambda: [
+            p for p in psutil.Process(server.pid).children() if all(w in " ".join(p.cmdline()) for w in words)
+        ]
+    )
     assert fetch(server.url).status_code == 200
     family += server.family()
     assert server.stop() == 0

@@ -27,5 +27,5 @@ def test_what_is_no_address(url):
     if url == "http://a:":
         assert parse_relay_url(url).port == 80
         return
-    with pytest.raises(ValueError, match="is no|has a"):
+    with pytest.raises(ValueError, match=r"is no|has a"):
         parse_relay_url(url)

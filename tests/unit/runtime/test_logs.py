@@ -10,8 +10,8 @@ from devyard.runtime.logs import REDACTED, redact, set_up_logs
 
 
 @pytest.mark.parametrize(
-    "name", ["token", "session_token", "password", "first_user_password", "ticket", "Authorization", "client_secret",
-             "postgres_url", "Coder-Session-Token", "internal_key", "private_key", "cookie"],
+    "name", ["token", "session_token", "password", "first_user_password", "ticket", "Authorization",
+             "client_secret", "postgres_url", "Coder-Session-Token", "internal_key", "private_key", "cookie"],
 )  # fmt: skip
 def test_fields_named_like_secrets_are_blank(name):
     event = redact(None, "", {"event": "x", name: "hunter2", "nested": {"list": [{name: "hunter2"}]}})

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +18,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from devyard.runtime.limits import raise_file_limit
 from devyard.runtime.logs import set_up_logs
 from devyard.runtime.parent import ControlPipe
 from devyard.runtime.watchdog import Stall, Watchdog
@@ -135,8 +135,7 @@ def refuse_relay_requests(asgi: Asgi) -> Asgi:
 
 
 def _max_open_connections() -> int:
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return min(MAX_OPEN_CONNECTIONS, max(limit - RESERVED_FDS, 64))
+    return min(MAX_OPEN_CONNECTIONS, max(raise_file_limit() - RESERVED_FDS, 64))
 
 
 def _report_stall(stall: Stall) -> None:

@@ -163,7 +163,7 @@ class EmbeddedPostgres:
         return self._install.parent.parent
 
     def _seen_install(self) -> Path:
-        """The programs' directory as they see it; their libraries lie beside the package, so all of that is there."""
+        """The programs' directory as they see it; their libraries lie beside the package, in the same place."""
         if self._user is None:
             return self._install
         return self._run_dir / "install" / self._install.relative_to(self._packages)

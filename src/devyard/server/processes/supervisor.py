@@ -47,7 +47,6 @@ def run_supervisor(loaded: LoadedSettings, *, app: str = DEFAULT_APP) -> int:
     """Runs the server until told to end; the exit status. Prints one line once the first answer is possible."""
     settings = loaded.settings
     set_up_logs(settings.log_format, settings.log_level, process="server")
-    os.umask(0o077)
     try:
         data_dir = DataDir(settings.data_dir)
     except DataDirError as error:
@@ -204,7 +203,8 @@ class _Supervisor:
             return
         self._is_ready = True
         took_s = round(time.monotonic() - self._began_at, 2)
-        print(f"Devyard is ready at {self._settings.access_url}", flush=True)  # noqa: T201
+        with contextlib.suppress(OSError):  # nobody need listen
+            print(f"Devyard is ready at {self._settings.access_url}", flush=True)  # noqa: T201
         _log.info("ready", access_url=self._settings.access_url, address=self._address, took_s=took_s)
         self._provisioners = [
             self._start_child(self._provisioner_spec(number))
