@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+from litestar import Litestar
 
 from devyard.server.agents import api as agents
 from devyard.server.agents.hub import AgentHub
@@ -58,6 +59,7 @@ class ServerApp:
     stream_keys: Mapping[str, bytes]
     services: Services
     gate: Gate
+    litestar: Litestar
     hub: AgentHub
 
 
@@ -94,6 +96,7 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
             stream_keys=services.signer.public_keys(),
             services=services,
             gate=gate,
+            litestar=app,
             hub=hub,
         )
 

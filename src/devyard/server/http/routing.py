@@ -84,6 +84,7 @@ def _make_litestar(gate: guard.Gate, dependencies: Mapping[str, Provide], routes
         openapi_config=OpenAPIConfig(
             title="Devyard",
             version=__version__,
+            create_examples=False,
             openapi_router=Router(
                 f"{API_PATH}/schema",
                 route_handlers=[],
