@@ -5,6 +5,7 @@
 the guard asks the authenticator of that kind, registered by `app.py`; a kind without one answers 401.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ PUBLIC, SIGNED_IN, AGENT, PROVISIONER = "public", "signed_in", "agent", "provisi
 KINDS = frozenset({PUBLIC, SIGNED_IN, AGENT, PROVISIONER})
 ACTOR = "devyard.actor"
 PRINCIPAL = "devyard.principal"
+UPLOADS_AT_ONCE = 3
+"""Uploads are in memory while they are checked; the others wait."""
 
 SCOPE_PERMISSIONS: Mapping[str, frozenset[str]] = {
     "application_connect": frozenset({"workspace:application_connect", "user:read"}),
@@ -48,6 +51,7 @@ class Gate:
     uses: KeyUses = field(default_factory=KeyUses)
     login_limit: AttemptLimit = field(default_factory=AttemptLimit)
     passwords: Passwords = field(default_factory=Passwords)
+    uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     monotonic: Callable[[], float] = time.monotonic
     authenticators: Mapping[str, Authenticator] = field(default_factory=dict)
 

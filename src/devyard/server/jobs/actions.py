@@ -5,6 +5,7 @@ log lines or has ended.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID, uuid4
 
 from devyard.server.access.rules import Actor
@@ -14,6 +15,7 @@ from devyard.server.jobs import queries
 from devyard.server.jobs.queries import JobRow
 from devyard.server.jobs.rules import normalize_tags
 from devyard.wire.enums import JobType
+from devyard.wire.errors import Conflict, NotFound
 
 
 async def insert_job(
@@ -42,4 +44,23 @@ async def insert_job(
         input=input or {},
     )
     await wake(connection, "jobs")
+    return job
+
+
+async def cancel_job(connection: Connection, job_id: UUID, now: datetime) -> JobRow:
+    """Cancel a job inside the caller's transaction: a pending one ends at once, a running one is asked to stop.
+
+    Raises:
+        NotFound: no such job. Conflict: it has ended.
+    """
+    job = await queries.cancel_pending(connection, job_id, now)
+    job = job or await queries.cancel_running(connection, job_id, now)
+    if job is None:
+        job = await queries.get_job(connection, job_id)
+        if job is None:
+            raise NotFound
+        if job.is_ended:
+            raise Conflict("The job has already ended.")
+    await wake(connection, f"job:{job_id}")
+    await wake(connection, f"logs:{job_id}")
     return job
