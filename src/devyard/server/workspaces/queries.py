@@ -87,22 +87,21 @@ class Stamped(msgspec.Struct, frozen=True):
 
 _STAMP = """w.id, w.xmin AS w_version, b.xmin AS b_version, j.xmin AS j_version, t.xmin AS t_version,
     g.xmin AS g_version, v.name AS v_name, o.username, o.avatar_url, i.username AS i_name, d.name AS d_name,
-    (SELECT string_agg(a.xmin::text, ' ' ORDER BY a.id) FROM workspace_agents a
+    (SELECT string_agg(a.xmin::text, ' ') FROM workspace_agents a
       WHERE a.build_id = b.id) AS agents"""
 
 _PAGE = """WITH page AS (
-        SELECT w.id, count(*) OVER () AS total,
-               row_number() OVER (ORDER BY (w.favorite AND w.owner_id = $1) DESC, lower(o.username), lower(w.name),
-                                           w.id) AS place
+        SELECT w.id, count(*) OVER () AS total, w.favorite AND w.owner_id = $1 AS is_pinned,
+               lower(o.username) COLLATE "C" AS owner, lower(w.name) COLLATE "C" AS name
         FROM workspaces w
         JOIN users o ON o.id = w.owner_id{joins}
         WHERE w.deleted_at IS NULL AND ($2 OR w.owner_id = $1){conditions}
-        ORDER BY place LIMIT $3 OFFSET $4
+        ORDER BY is_pinned DESC, owner, name, w.id LIMIT $3 OFFSET $4
     )
     SELECT page.total, {stamp}
     FROM page JOIN workspaces w ON w.id = page.id JOIN workspace_builds b ON b.id = w.latest_build_id {build_joins}
     JOIN organizations g ON g.id = w.organization_id
-    ORDER BY page.place"""
+    ORDER BY page.is_pinned DESC, page.owner, page.name, page.id"""
 
 
 async def list_stamps(
