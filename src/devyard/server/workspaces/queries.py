@@ -87,12 +87,12 @@ class Stamped(msgspec.Struct, frozen=True):
 
 _STAMP = """w.id, w.xmin AS w_version, b.xmin AS b_version, j.xmin AS j_version, t.xmin AS t_version,
     g.xmin AS g_version, v.name AS v_name, o.username, o.avatar_url, i.username AS i_name, d.name AS d_name,
-    (SELECT string_agg(a.xmin::text, ' ' ORDER BY a.id) FROM workspace_agents a
+    (SELECT string_agg(a.xmin::text, ' ') FROM workspace_agents a
       WHERE a.build_id = b.id) AS agents"""
 
 _PAGE = """WITH page AS (
         SELECT w.id, count(*) OVER () AS total, w.favorite AND w.owner_id = $1 AS is_pinned,
-               lower(o.username) AS owner, lower(w.name) AS name
+               lower(o.username) COLLATE "C" AS owner, lower(w.name) COLLATE "C" AS name
         FROM workspaces w
         JOIN users o ON o.id = w.owner_id{joins}
         WHERE w.deleted_at IS NULL AND ($2 OR w.owner_id = $1){conditions}
