@@ -84,7 +84,7 @@ class Worker:
         on_error_line: Callable[[bytes], None],
         max_line_bytes: int = MAX_LINE_BYTES,
     ) -> int:
-        """Runs a command and returns its exit code (negative: signal). Raises WorkerLost."""
+        """Runs a command and returns its exit code. Raises WorkerLost, also when a signal ended Terraform."""
         await self.wait_loaded()
         self._runs += 1
         self._run_id = str(self._runs)
@@ -107,6 +107,9 @@ class Worker:
             self._run_id = ""
         if not self.is_alive:
             raise self._lost()
+        if code < 0:
+            self._end()  # what the executable had started lives on in its group
+            raise WorkerLost(f"Terraform was ended by signal {-code}.")
         return code
 
     def interrupt(self) -> None:
