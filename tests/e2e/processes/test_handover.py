@@ -180,6 +180,45 @@ def test_without_any_api_process_connections_wait(tmp_path):
         assert server.stop() == 0
 
 
+def test_later_requests_have_bounds_too(server):
+    with connect(server) as sock:
+        request = b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"
+        for _ in range(2):
+            sock.sendall(request)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        sock.sendall(b"GET /x HTTP/1.1\r\nX: ")
+        with pytest.raises(ConnectionError):
+            sock.sendall(b"a" * 20_000_000)
+
+
+def test_an_early_answer_to_a_large_upload_is_read_by_the_client(server):
+    answer = httpx.post(server.url + "/refuse", content=bytes(20 * MIB), timeout=20)
+    assert answer.status_code == 413
+
+
+@pytest.mark.slow
+def test_a_later_head_that_never_ends_is_cut(server):
+    with connect(server) as sock:
+        sock.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        began = time.monotonic()
+        for piece in (b"GET", b" /x HT", b"TP/1.1\r\nX"):
+            sock.sendall(piece)
+            time.sleep(0.1)
+        assert sock.recv(10) == b""
+        assert 9 < time.monotonic() - began < 12
+
+
+@pytest.mark.slow
+def test_a_websocket_outlives_the_bound_of_a_head(server):
+    with connect_websocket(server.url.replace("http", "ws") + "/ws") as websocket:
+        websocket.send("x" * 200_000)
+        assert len(websocket.recv(timeout=10)) == 200_000
+        time.sleep(10.5)
+        websocket.send("still there")
+        assert websocket.recv(timeout=10) == "still there"
+
+
 def test_many_connections_at_once(server):
     """A burst beyond what one process is handed at a time: everyone is served."""
     count = 400

@@ -49,6 +49,10 @@ def _make_asgi(starts: int) -> Any:
 
 
 async def _answer(scope: Any, receive: Any, send: Any, starts: int) -> None:
+    if scope["path"] == "/refuse":
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+        return
     digest, size = hashlib.sha256(), 0
     while True:
         message = await receive()

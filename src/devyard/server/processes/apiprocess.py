@@ -23,6 +23,7 @@ from devyard.runtime.logs import set_up_logs
 from devyard.runtime.parent import ControlPipe
 from devyard.runtime.watchdog import Stall, Watchdog
 from devyard.server.processes.accepted import AcceptedConnections
+from devyard.server.processes.httpprotocol import BoundedHttpProtocol
 from devyard.server.processes.serverapp import OpenApp, ServerApp, Start, decode_start, import_open_app
 from devyard.wire.streams import RELAY_PREFIX
 
@@ -70,7 +71,7 @@ async def _accepting(app: ServerApp, handover_path: Path) -> AsyncIterator[Accep
     """uvicorn without a listener of its own; leaving it drains."""
     config = uvicorn.Config(
         refuse_relay_requests(app.asgi),
-        http="httptools",
+        http=BoundedHttpProtocol,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         log_config=None,
@@ -88,10 +89,9 @@ async def _accepting(app: ServerApp, handover_path: Path) -> AsyncIterator[Accep
     loop = asyncio.get_running_loop()
 
     def make_protocol() -> asyncio.Protocol:
-        protocol: asyncio.Protocol = config.http_protocol_class(  # type: ignore[call-arg]
+        return BoundedHttpProtocol(
             config=config, server_state=server.server_state, app_state=server.lifespan.state, _loop=loop
         )
-        return protocol
 
     accepted = AcceptedConnections(
         handover_path,
