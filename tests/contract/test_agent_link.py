@@ -348,7 +348,10 @@ async def test_rest_of_the_agent(live_api: Any, mia: httpx.AsyncClient) -> None:
     await live_api.services.pool.execute(
         "UPDATE users SET git_public_key = 'pub', git_private_key = 'priv' WHERE username = 'mia'"
     )
-    assert (await agent.get("/workspaceagents/me/gitsshkey")).json() == {"public_key": "pub", "private_key": "priv"}
+    assert (await agent.get("/workspaceagents/me/gitsshkey")).json() == {
+        "public_key": "pub",
+        "private_key": "priv",
+    }
     assert (await agent.get("/workspaceagents/me/external-auth?id=x")).status_code == 404
     source = str(uuid4())
     made = await agent.post("/workspaceagents/me/log-source", json={"id": source, "display_name": "Mine"})
