@@ -1,9 +1,9 @@
 """GET /workspaces?limit=25 with 200 workspaces in a real PostgreSQL, one API process, 8 connections.
 
-Run: `python bench/workspaces_list.py [--seconds 10] [--workspaces 200] [--profile FILE]`. Seeds a database of its own,
-serves one API process (uvicorn, httptools, uvloop) and measures with wrk where it is installed, else with a client in
-another process. Beside the list it measures /healthz of the same process, so that figures of different machines can
-be compared, and the list while agents' heartbeats change a tenth of the workspaces each second.
+Run: `python bench/workspaces_list.py [--seconds 10] [--workspaces 200] [--profile FILE]`. Seeds a database of its
+own, serves one API process (uvicorn, httptools, uvloop) and measures with wrk where it is installed, else with a
+client in another process. Beside the list it measures /healthz of the same process, so that figures of different
+machines can be compared, and the list while heartbeats change a tenth of the workspaces each second.
 """
 
 import argparse

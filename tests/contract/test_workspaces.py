@@ -1,4 +1,4 @@
-"""Routes of workspaces and builds against a real database: what each kind of caller gets, and what writes leave."""
+"""Routes of workspaces and builds on a real database: what each kind of caller gets, and what writes leave."""
 
 import asyncio
 import base64
@@ -205,7 +205,7 @@ async def test_parameters_over_builds(cast: dict[str, Any]) -> None:
     assert missing.status_code == 400
     assert missing.json()["validations"][0]["field"] == "disk"
     workspace = await create(cast, "p", rich_parameter_values=[{"name": "disk", "value": "10"}])
-    job, work = await factory.build_done(cast["services"], workspace["latest_build"]["id"])
+    _, work = await factory.build_done(cast["services"], workspace["latest_build"]["id"])
     assert (work.parameters, work.previous_parameters) == ({"disk": "10", "zone": "a", "reset": "false"}, {})
     path = f"/workspaces/{workspace['id']}/builds"
 
