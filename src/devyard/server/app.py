@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+from litestar import Litestar
 
 from devyard.server.agents import api as agents
 from devyard.server.agents.hub import AgentHub
@@ -23,16 +24,26 @@ from devyard.server.db.pool import open_pool
 from devyard.server.db.wakeups import Wakeups
 from devyard.server.deployment import api as deployment
 from devyard.server.deployment.actions import make_deployment
+from devyard.server.files import api as files
 from devyard.server.http.edge import AsgiApp, Edge
-from devyard.server.http.guard import AGENT, Gate
+from devyard.server.http.guard import AGENT, PROVISIONER, Gate
 from devyard.server.http.routing import build_app
+from devyard.server.jobs.loops import PERIOD_S as REAP_S
+from devyard.server.jobs.loops import Reaper
 from devyard.server.organizations import api as organizations
+from devyard.server.provisioners import api as provisioners
+from devyard.server.provisioners.link import ProvisionerHub
+from devyard.server.provisioners.queries import delete_old_daemons
+from devyard.server.provisioners.signin import authenticate_provisioner
 from devyard.server.services import Services, read_clock
 from devyard.server.settings import ServerSettings
+from devyard.server.templates import api as templates
+from devyard.server.templates import versions_api as template_versions
 from devyard.server.tickets.actions import load_signer
 from devyard.server.tokens import api as tokens
 from devyard.server.tokens.queries import delete_expired
 from devyard.server.users import api as users
+from devyard.server.users.actions import make_first_user
 from devyard.server.workspaces import api as workspaces
 from devyard.server.workspaces.rendering import Renderer
 
@@ -48,6 +59,7 @@ class ServerApp:
     stream_keys: Mapping[str, bytes]
     services: Services
     gate: Gate
+    litestar: Litestar
     hub: AgentHub
 
 
@@ -66,8 +78,16 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
         stack.push_async_callback(close_pool, pool)
         services = await stack.enter_async_context(open_services(settings, pool, internal_key))
         hub = await stack.enter_async_context(AgentHub(services))
-        gate = Gate(services=services, authenticators={AGENT: hub.authenticate})
-        api_routes = [*list_api_routes(), *list_workspace_routes(services, hub)]
+        authenticators = {AGENT: hub.authenticate, PROVISIONER: authenticate_provisioner}
+        gate = Gate(services=services, authenticators=authenticators)
+        await make_first_user(services, gate.passwords)
+        provisioner_hub = ProvisionerHub(services)
+        stack.push_async_callback(provisioner_hub.drain)
+        api_routes = [
+            *list_api_routes(),
+            provisioners.make_socket_route(provisioner_hub),
+            *list_workspace_routes(services, hub),
+        ]
         app = build_app(gate, api_routes=api_routes, root_routes=list_root_routes())
         await stack.enter_async_context(Background(list_loops(gate), services.wakeups))
         is_secure = urlsplit(settings.access_url).scheme == "https"
@@ -76,6 +96,7 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
             stream_keys=services.signer.public_keys(),
             services=services,
             gate=gate,
+            litestar=app,
             hub=hub,
         )
 
@@ -118,6 +139,10 @@ def list_api_routes() -> list[Any]:
         *users.routes,
         *tokens.routes,
         *organizations.routes,
+        *files.routes,
+        *templates.routes,
+        *template_versions.routes,
+        *provisioners.routes,
         *audit.routes,
     ]
 
@@ -136,7 +161,10 @@ def list_loops(gate: Gate) -> list[Loop]:
     """Background work of all subjects."""
     pool = gate.services.pool
     now = gate.services.now
+    reaper = Reaper(gate.services)
     return [
+        Loop("give up lost jobs", REAP_S, reaper.run_round),
+        Loop("purge old provisioners", 3600.0, lambda: delete_old_daemons(pool)),
         Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool)),
         Loop("purge ended keys", 3600.0, lambda: delete_expired(pool, now() - KEEP_ENDED_KEYS)),
     ]

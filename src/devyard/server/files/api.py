@@ -82,7 +82,7 @@ async def _read_bounded(request: Request[Any, Any, Any]) -> bytes:
         TooLarge: there is more.
     """
     limit_mib = rules.MAX_UPLOAD_BYTES >> 20
-    too_large = TooLarge(f"An archive may have at most {limit_mib} MiB; leave out what the template does not need.")
+    too_large = TooLarge(f"An archive may have at most {limit_mib} MiB.")
     if (request.content_length or 0) > rules.MAX_UPLOAD_BYTES:
         raise too_large
     data = bytearray()

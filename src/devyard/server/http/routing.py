@@ -8,9 +8,9 @@ import msgspec
 from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.exceptions import LitestarDeprecationWarning
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.utils.deprecation import LitestarDeprecationWarning
 
 from devyard import __version__
 from devyard.server.http import guard
@@ -84,6 +84,7 @@ def _make_litestar(gate: guard.Gate, dependencies: Mapping[str, Provide], routes
         openapi_config=OpenAPIConfig(
             title="Devyard",
             version=__version__,
+            create_examples=False,
             openapi_router=Router(
                 f"{API_PATH}/schema",
                 route_handlers=[],

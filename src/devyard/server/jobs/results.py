@@ -1,4 +1,4 @@
-"""Applies what provisioners report about their jobs: logs, state, results. Each in one transaction, under the lease.
+"""Applies what provisioners report: logs, state, results. Each in one transaction, under the lease.
 
 Called by the provisioners' socket and by the reaper. What a result means for a template version or a workspace
 is decided by those subjects; here it is only routed. A lease that is gone changes nothing.
@@ -36,9 +36,7 @@ OVERFLOW_LINE = "The log has reached 1 MiB; what follows is not kept."
 Done = ImportDone | BuildDone | DryRunDone
 
 
-async def store_logs(
-    services: Services, job_id: UUID, lease_id: UUID, lines: Sequence[JobLogLine]
-) -> bool:
+async def store_logs(services: Services, job_id: UUID, lease_id: UUID, lines: Sequence[JobLogLine]) -> bool:
     """Keep log lines and wake those who watch; False where nothing was kept (no lease, or the log is full)."""
     kept = [_clean(line) for line in lines]
     sizes = [len(line.output.encode()) + 1 for line in kept]
@@ -104,9 +102,7 @@ async def store_done(services: Services, result: Done) -> str:
         message = error.message if isinstance(error, AppError) else "The result holds what can't be stored."
         log.warning("a result was refused", job_id=str(result.job_id), error=str(error))
         state = result.state if isinstance(result, BuildDone) else b""
-        failed = Failed(
-            job_id=result.job_id, lease_id=result.lease_id, seq=result.seq, error=message, state=state
-        )
+        failed = Failed(job_id=result.job_id, lease_id=result.lease_id, seq=result.seq, error=message, state=state)
         return await store_failed(services, failed)
     return ""
 

@@ -71,7 +71,13 @@ async def list_key_daemons(actor: Actor, services: Services, organization: str) 
 
 @get(f"{ORGANIZATION}/provisionerdaemons", opt=needs("provisioner_daemon:read"))
 async def list_daemons(
-    actor: Actor, services: Services, organization: str, limit: int = 0, ids: str = "", status: str = "", tags: str = ""
+    actor: Actor,
+    services: Services,
+    organization: str,
+    limit: int = 0,
+    ids: str = "",
+    status: str = "",
+    tags: str = "",
 ) -> list[ProvisionerDaemon]:
     """Provisioners that are or were connected, last seen first."""
     found = await _load(services, actor, organization, "provisioner_daemon:read")
@@ -85,7 +91,13 @@ async def list_daemons(
 
 @get(f"{ORGANIZATION}/provisionerjobs", opt=needs("provisioner_jobs:read"))
 async def list_provisioner_jobs(
-    actor: Actor, services: Services, organization: str, limit: int = 0, ids: str = "", status: str = "", tags: str = ""
+    actor: Actor,
+    services: Services,
+    organization: str,
+    limit: int = 0,
+    ids: str = "",
+    status: str = "",
+    tags: str = "",
 ) -> list[ProvisionerJob]:
     """Jobs, newest first."""
     found = await _load(services, actor, organization, "provisioner_jobs:read")

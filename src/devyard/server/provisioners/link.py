@@ -303,9 +303,10 @@ class ProvisionerConnection:
     async def _receive(self) -> FromProvisioner:
         data = await self._socket.receive_bytes()
         try:
-            return _decode(data)
+            message: FromProvisioner = _decode(data)
         except msgspec.MsgspecError as error:
             raise Refused(f"a message can't be understood: {error}"[:100]) from None
+        return message
 
     async def _send(self, message: ToProvisioner) -> None:
         async with self._sending:

@@ -92,7 +92,8 @@ async def delete_key(connection: Connection, organization_id: UUID, name: str) -
     """Remove a key by name or id; its daemons are cut off at their next sign of life."""
     record = await connection.fetchrow(
         """-- provisioners.delete_key
-        DELETE FROM provisioner_keys WHERE organization_id = $1 AND (lower(name) = lower($2) OR id::text = lower($2))
+        DELETE FROM provisioner_keys
+        WHERE organization_id = $1 AND (lower(name) = lower($2) OR id::text = lower($2))
         RETURNING id, organization_id, name, tags, created_at
         """,
         organization_id,

@@ -1,5 +1,6 @@
 """Writes on templates; each owns its transaction and leaves an audit row in it."""
 
+from typing import Any
 from uuid import UUID, uuid4
 
 from devyard.server.access.rules import Actor
@@ -80,13 +81,14 @@ async def update_template(
     given = {field: getattr(request, field) for field in before}
     after = {field: old if given[field] is None else given[field] for field, old in before.items()}
     after["name"] = after["name"] or template.name
+    fields: dict[str, Any] = dict(after)
     async with transaction(services.pool) as connection:
         await queries.update_template(
             connection,
             template.id,
             settings=template.settings,
             require_active_version=template.require_active_version,
-            **after,
+            **fields,
         )
         await record(
             connection,

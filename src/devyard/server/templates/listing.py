@@ -34,7 +34,9 @@ def read_filter(q: str, actor: Actor) -> tuple[Any, ...]:
     terms = parse_filter(q, keys=KEYS, default="display_name")
     author = actor.username if terms.get("author") == "me" else terms.get("author")
     ids = [parse_id("q", part) for part in terms["ids"].split(",")] if terms.get("ids") else None
-    is_none = any(read_flag(key, terms[key]) for key in ("has-ai-task", "has_external_agent", "deleted") if key in terms)
+    is_none = any(
+        read_flag(key, terms[key]) for key in ("has-ai-task", "has_external_agent", "deleted") if key in terms
+    )
     return (
         _pattern(terms.get("name")),
         _pattern(terms.get("display_name")),

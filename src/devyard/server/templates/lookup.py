@@ -35,7 +35,9 @@ async def load_template_by_name(executor: Executor, actor: Actor, organization: 
     return row
 
 
-async def load_version(executor: Executor, actor: Actor, text: str, permission: str = "template:read") -> VersionRow:
+async def load_version(
+    executor: Executor, actor: Actor, text: str, permission: str = "template:read"
+) -> VersionRow:
     """The version by id, for an actor who may do `permission` to its template.
 
     Raises:

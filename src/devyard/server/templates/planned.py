@@ -29,7 +29,9 @@ class Planned(msgspec.Struct, frozen=True):
     resource: ResourceResult
 
 
-def keep_planned(transition: Literal["start", "stop"], resources: Iterable[ResourceResult]) -> list[dict[str, Any]]:
+def keep_planned(
+    transition: Literal["start", "stop"], resources: Iterable[ResourceResult]
+) -> list[dict[str, Any]]:
     """The resources as JSON, without their secrets."""
     kept: list[dict[str, Any]] = []
     for resource in resources:

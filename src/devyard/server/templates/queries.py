@@ -44,7 +44,9 @@ TEMPLATE_COLUMNS = """t.id, t.organization_id, o.name AS organization_name,
                (SELECT count(DISTINCT w.owner_id) FROM workspaces w
                 WHERE w.template_id = t.id AND w.deleted_at IS NULL
                   AND w.last_used_at > now() - interval '7 days') AS active_user_count"""
-TEMPLATE_JOINS = """templates t JOIN organizations o ON o.id = t.organization_id JOIN users u ON u.id = t.created_by"""
+TEMPLATE_JOINS = (
+    """templates t JOIN organizations o ON o.id = t.organization_id JOIN users u ON u.id = t.created_by"""
+)
 
 
 async def get_template(executor: Executor, template_id: UUID) -> TemplateRow | None:

@@ -16,7 +16,20 @@ PORT_SHARE_LEVELS = ("owner", "authenticated", "organization", "public")
 _VERSION_NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _FIRST = ("brisk", "calm", "clear", "deft", "eager", "fair", "keen", "kind", "lucid", "noble", "quick", "solid")
-_SECOND = ("alder", "birch", "brook", "cedar", "cliff", "fern", "grove", "hazel", "heron", "lark", "maple", "otter")
+_SECOND = (
+    "alder",
+    "birch",
+    "brook",
+    "cedar",
+    "cliff",
+    "fern",
+    "grove",
+    "hazel",
+    "heron",
+    "lark",
+    "maple",
+    "otter",
+)
 
 
 def make_version_name() -> str:
@@ -37,7 +50,9 @@ def check_variables(values: list[VariableValue]) -> list[ValidationError]:
     if len(values) > MAX_VARIABLES:
         return [ValidationError("user_variable_values", f"At most {MAX_VARIABLES} are taken.")]
     bad = [value.name for value in values if not _VARIABLE_NAME.fullmatch(value.name) or "\0" in value.value]
-    return [ValidationError("user_variable_values", f'"{name[:60]}" is not a variable\'s name.') for name in bad[:5]]
+    return [
+        ValidationError("user_variable_values", f'"{name[:60]}" is not a variable\'s name.') for name in bad[:5]
+    ]
 
 
 def check_template(request: CreateTemplateRequest | UpdateTemplateRequest) -> None:
@@ -92,4 +107,6 @@ def check_can_be_active(status: str, *, is_archived: bool) -> None:
         return
     if status in ("pending", "running"):
         raise PreconditionFailed("The version is still being imported. Wait for its job to end.")
-    raise PreconditionFailed("The version's import did not succeed. Read its log, mend the template, push it again.")
+    raise PreconditionFailed(
+        "The version's import did not succeed. Read its log, mend the template, push it again."
+    )

@@ -51,7 +51,8 @@ _COLUMNS = f"""v.id, v.organization_id, v.template_id, coalesce(t.name, '') AS t
                coalesce(t.display_name, '') AS template_display_name, coalesce(t.icon, '') AS template_icon,
                v.name, v.message, v.readme, v.archived, v.warnings, v.created_at, v.updated_at, v.created_by,
                u.username AS created_by_username, u.name AS created_by_name,
-               u.avatar_url AS created_by_avatar_url, coalesce(d.name, '') AS worker_name, {JOB_COLUMNS_PREFIXED}"""
+               u.avatar_url AS created_by_avatar_url, coalesce(d.name, '') AS worker_name,
+               {JOB_COLUMNS_PREFIXED}"""
 _JOINS = """template_versions v
         JOIN provisioner_jobs j ON j.id = v.job_id
         JOIN users u ON u.id = v.created_by

@@ -1,5 +1,6 @@
 """Writes on template versions and their dry runs; each owns its transaction and leaves an audit row in it."""
 
+from collections.abc import Mapping
 from uuid import UUID, uuid4
 
 from devyard.server.access.rules import Actor, check
@@ -171,8 +172,8 @@ async def _record(
     version_id: UUID,
     name: str,
     organization_id: UUID,
-    after: dict[str, object],
-    before: dict[str, object] | None = None,
+    after: Mapping[str, object],
+    before: Mapping[str, object] | None = None,
 ) -> None:
     await record(
         connection,

@@ -1,8 +1,11 @@
 """Writes on users; each owns its transaction and leaves an audit row in it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
+
+import structlog
 
 from devyard.server.access.rules import OWNER, Actor, RequestInfo
 from devyard.server.audit.actions import record
@@ -22,6 +25,8 @@ from devyard.wire.identity import (
     UpdatePasswordRequest,
     UpdateProfileRequest,
 )
+
+log = structlog.get_logger("users")
 
 FIRST_USER_EXISTS = "The initial user has already been created!"
 
@@ -59,6 +64,32 @@ async def create_first_user(
             status="active",
             site_roles=[OWNER],
         )
+
+
+async def make_first_user(services: Services, passwords: Passwords) -> None:
+    """The administrator that the settings name, unless there is any user; replicas may do this at once."""
+    settings = services.settings
+    if not settings.first_user_email or not settings.first_user_password:
+        return
+    if await queries.has_users(services.pool):
+        return
+    request = CreateFirstUserRequest(
+        email=settings.first_user_email,
+        username=settings.first_user_username or decide_username(settings.first_user_email),
+        password=settings.first_user_password,
+    )
+    try:
+        user = await create_first_user(services, passwords, RequestInfo(request_id=uuid4()), request)
+    except Invalid as error:
+        raise ValueError(f"The first user of the settings was refused. {error}") from None
+    except BadRequest:
+        return
+    log.info("made the first administrator", username=user.username)
+
+
+def decide_username(email: str) -> str:
+    """A user name from an e-mail address."""
+    return "-".join(re.findall(r"[A-Za-z0-9]+", email.partition("@")[0]))[:32].strip("-") or "admin"
 
 
 async def create_user(

@@ -245,7 +245,11 @@ def make_list_route(renderer: Renderer) -> HTTPRouteHandler:
     framework resolves several in a task group, which costs as much as the whole page.
     """
 
-    @get("/workspaces", opt=READ, responses={200: ResponseSpec(WorkspacesPage, description="A page")})
+    @get(
+        "/workspaces",
+        opt=READ,
+        responses={200: ResponseSpec(WorkspacesPage, description="A page", generate_examples=False)},
+    )
     async def list_workspaces(actor: Actor, q: str = "", limit: int = 0, offset: int = 0) -> ASGIResponse:
         """Workspaces that the actor may read: own favourites first, then by owner and name."""
         page = read_page(limit, offset)
