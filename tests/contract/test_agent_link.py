@@ -40,8 +40,7 @@ class Agent:
     async def closed(self) -> int:
         """The close code, once the server has closed."""
         async with asyncio.timeout(5):
-            async for _ in self.socket:
-                pass
+            await self.socket.wait_closed()
         assert self.socket.close_code is not None
         return self.socket.close_code
 
