@@ -126,6 +126,7 @@ class Terraform:
             env=self._environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            limit=32 << 20,
         )
         self._process = process
         assert process.stdout is not None

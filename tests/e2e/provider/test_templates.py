@@ -278,8 +278,32 @@ async def test_provider_url_and_host(terraform: Terraform) -> None:
           url  = "http://10.0.0.1:7080/"
           host = "relay.example.com"
         }
+        provider "coder" {
+          alias = "second"
+          url   = "https://second.example.com"
+        }
         data "coder_workspace" "me" {}
+        data "coder_workspace" "second" { provider = coder.second }
         """
     )
     state = await terraform.apply_well(BuildContext(access_url="https://other.example.com"))
     assert state["data.coder_workspace.me"]["access_url"] == "http://relay.example.com:7080"
+    assert state["data.coder_workspace.second"]["access_url"] == "https://second.example.com"
+
+
+async def test_values_of_megabytes(terraform: Terraform) -> None:
+    (terraform.folder / "big.txt").write_text("0123456789abcdef" * (3 << 16))
+    terraform.write(
+        """
+        resource "coder_script" "big" {
+          agent_id     = "a"
+          display_name = "Big"
+          script       = file("big.txt")
+          run_on_start = true
+        }
+        """
+    )
+    state = await terraform.apply_well()
+    assert len(state["coder_script.big"]["script"]) == 3 << 20
+    again = await terraform.plan(None, "-detailed-exitcode")
+    assert again.code == 0, again.output
