@@ -33,6 +33,23 @@ def test_only_system_and_python_are_shown() -> None:
         assert any(layout.is_inside(needed, path) for path in shown)
 
 
+def test_links_on_the_way_to_python_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, venv = tmp_path / "3.1.4", tmp_path / "venv"
+    library = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
+    for top in (real, venv):
+        (top / library).mkdir(parents=True)
+        (top / "bin").mkdir()
+    (real / "bin" / "python").touch()
+    (tmp_path / "3.1").symlink_to(real)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("../3.1/bin/python")
+    (venv / "bin" / "python").symlink_to(tmp_path / "bin" / "python")
+    monkeypatch.setattr(sys, "executable", str(venv / "bin" / "python"))
+    shown = layout.python_paths()
+    assert {str(venv), str(tmp_path / "3.1")} <= set(shown)
+    assert str(tmp_path) not in shown, "a directory with a link in its bin is no installation"
+
+
 def test_of_a_checkout_only_the_package_is_shown() -> None:
     package = Path(layout.__file__).parents[2]
     paths = [*layout.system_paths()[0], *layout.python_paths()]

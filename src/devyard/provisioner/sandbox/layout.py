@@ -42,7 +42,7 @@ def python_paths() -> list[str]:
 
     Of a source checkout that is the package alone, not what lies beside it.
     """
-    wanted = [os.path.realpath(sys.base_prefix), sys.prefix]
+    wanted = [sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix), *_interpreter_homes(sys.executable)]
     for name in _NEEDED:
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:
@@ -51,6 +51,24 @@ def python_paths() -> list[str]:
         is_installed = package.parent.name in ("site-packages", "dist-packages")
         wanted.append(str(package.parent if is_installed else package))
     return _outermost([path for path in wanted if path not in ("/", "/usr")])
+
+
+def _interpreter_homes(executable: str) -> list[str]:
+    """Return the installations that the links from a virtual environment's `python` lead through.
+
+    Version managers put links on the way (`3.12` → `3.12.7`), and each step has to exist in the sandbox too.
+    """
+    found = []
+    library = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
+    path = Path(executable)
+    for _ in range(20):
+        top = path.parent.parent
+        if (top / library).is_dir():
+            found.append(str(top))
+        if not path.is_symlink():
+            break
+        path = Path(os.path.normpath(path.parent / path.readlink()))
+    return found
 
 
 def import_paths() -> list[str]:
