@@ -80,7 +80,7 @@ async def test_client_signal_reaches_the_process_group(workspace: Workspace) -> 
 async def test_lost_client_hangs_up_its_command(workspace: Workspace) -> None:
     marker = workspace.home / "hup"
     ssh = asyncio.ensure_future(
-        workspace.ssh(f"trap 'echo hup > {marker}; exit' HUP; touch {marker}.up; while :; do sleep 0.05; done")
+        workspace.ssh(f"exec 2>/dev/null; trap 'echo hup > {marker}; exit' HUP; touch {marker}.up; while :; do sleep 0.05; done")
     )
     while not (workspace.home / "hup.up").exists():
         await asyncio.sleep(0.02)
