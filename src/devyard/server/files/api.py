@@ -29,7 +29,7 @@ PART_BYTES = 512 * 1024
 async def upload(
     request: Request[Any, Any, Any], actor: Actor, services: Services, gate: Gate
 ) -> HttpResponse[UploadResponse]:
-    """Take a tar, or a zip, which is kept as a tar; 201 when it is new, 200 when the caller has uploaded it before."""
+    """Take a tar, or a zip, which is kept as a tar; 201 when new, 200 when the caller has uploaded it before."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in TAR and kind not in ZIP:
         raise UnsupportedMedia(
@@ -61,7 +61,7 @@ async def upload(
     return HttpResponse(UploadResponse(file_id), status_code=201 if is_new else 200)
 
 
-@get("/files/{file:str}", opt=needs("file:read"), media_type=TAR[0])
+@get("/files/{file:str}", opt=needs("file:read"))
 async def download(actor: Actor, services: Services, gate: Gate, file: str, format: str = "") -> Stream:
     """Give an archive back as a tar, or with `format=zip` as a zip."""
     if format not in ("", "tar", "zip"):
