@@ -169,9 +169,7 @@ async def _dial(
                 raise
             return sock
     except TimeoutError:
-        raise StreamError(
-            f"The relay at {address.authority} did not answer within {timeout_s:g} s."
-        ) from None
+        raise StreamError(f"The relay at {address.authority} did not answer within {timeout_s:g} s.") from None
     except (OSError, HeadError) as error:
         raise StreamError(f"The relay at {address.authority} cannot be reached: {error}.") from None
 

@@ -224,9 +224,7 @@ class LineBuffer:
         return used, line[:-1]
 
 
-def _decode(
-    decoder: "msgspec.json.Decoder[T]", line: bytes, side: "RelaySide | AgentSide | ReplyReader"
-) -> T:
+def _decode(decoder: "msgspec.json.Decoder[T]", line: bytes, side: "RelaySide | AgentSide | ReplyReader") -> T:
     try:
         return decoder.decode(line)
     except msgspec.MsgspecError:

@@ -44,7 +44,7 @@ class ResponseHead(NamedTuple):
 
 def parse_request_head(data: bytes) -> RequestHead | None:
     """The head at the start of `data`, None while incomplete. Raises HeadError (400, 431)."""
-    size = _find_end(data)
+    size = find_head_end(data)
     if size is None:
         return None
     first, _, rest = data[:size].partition(b"\n")
@@ -56,16 +56,12 @@ def parse_request_head(data: bytes) -> RequestHead | None:
 
 def parse_response_head(data: bytes) -> ResponseHead | None:
     """The head at the start of `data`, None while incomplete. Raises HeadError (502)."""
-    size = _find_end(data)
+    size = find_head_end(data)
     if size is None:
         return None
     first, _, rest = data[:size].partition(b"\n")
     parts = first.rstrip(b"\r").split(b" ", 2)
-    if (
-        len(parts) < 2
-        or not parts[0].startswith(b"HTTP/1.")
-        or not (parts[1].isdigit() and len(parts[1]) == 3)
-    ):
+    if len(parts) < 2 or not parts[0].startswith(b"HTTP/1.") or not (parts[1].isdigit() and len(parts[1]) == 3):
         raise HeadError(502, "The answer is not HTTP/1.1.")
     return ResponseHead(int(parts[1]), _parse_fields(rest), size)
 
@@ -81,7 +77,8 @@ def is_for_relay(data: bytes, prefix: bytes) -> bool | None:
     return None if prefix.startswith(target) else False
 
 
-def _find_end(data: bytes) -> int | None:
+def find_head_end(data: bytes) -> int | None:
+    """Where the body begins, None while the head is incomplete. Raises HeadError (431)."""
     crlf, bare = data.find(b"\r\n\r\n"), data.find(b"\n\n")
     if crlf >= 0 and (bare < 0 or crlf < bare):
         end = crlf + 4

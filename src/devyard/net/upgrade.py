@@ -52,9 +52,7 @@ def encode_head_line(head: StreamHeadLike) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
 
-def encode_upgrade(
-    address: RelayAddress, path: str, ticket: str, head: StreamHeadLike | None = None
-) -> bytes:
+def encode_upgrade(address: RelayAddress, path: str, ticket: str, head: StreamHeadLike | None = None) -> bytes:
     """The request that turns a connection into a spare or a stream. Raises ValueError for a malformed
     ticket.
     """

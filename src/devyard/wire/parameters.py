@@ -278,9 +278,11 @@ def _check_type(type_: str, value: str) -> str | None:
 def _check_limits(definition: ParameterDefinition, value: str, previous: str | None) -> str | None:
     subject = f'Parameter "{definition.name}"'
     if definition.validation_regex and definition.type == "string":
-        if Pattern(definition.validation_regex).search(value):
-            return None
-        return f"{subject}: {_render_error(definition, value)}"
+        try:
+            is_match = Pattern(definition.validation_regex).search(value)
+        except PatternError as error:
+            return f"{subject}: {error}."
+        return None if is_match else f"{subject}: {_render_error(definition, value)}"
     number = number_value(value) if definition.type == "number" else None
     if number is None:
         return None

@@ -1,0 +1,145 @@
+"""The provisioner process: builds everything by hand, in order, handles signals, and serves until told to end.
+
+Called by `devyard provisioner start`. SIGTERM finishes the job and ends; SIGINT cancels it and ends; a second
+signal ends within seconds. Invariant: what it made on this machine (directories, sockets, processes) is gone
+when it ends, and the next one clears away what a killed one left.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import structlog
+
+from devyard.provisioner.engine.terraform import open_terraform
+from devyard.provisioner.jobs.workplace import Tools
+from devyard.provisioner.lostresults import write_lost_state
+from devyard.provisioner.results.instances import read_head
+from devyard.provisioner.sandbox.runtime import Sandboxes
+from devyard.provisioner.session import Identity, Session
+from devyard.provisioner.templates.cache import TemplateCache
+from devyard.provisioner.templates.workdir import JOB_PREFIX, STATE_FILE, find_fast_directory
+
+log = structlog.get_logger()
+
+_ROOT_PREFIX = "devyard-prov-"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to run. `terraform`: auto, library, binary or a path; `passed_variables`: names or patterns."""
+
+    url: str
+    key: str
+    name: str
+    organization: str
+    tags: Mapping[str, str]
+    cache_directory: Path
+    sandbox_root: Path
+    sandbox_isolation: Literal["namespaces", "none"]
+    terraform: str
+    passed_variables: Sequence[str] = ()
+    key_file: Path | None = None
+
+
+async def serve_provisioner(settings: Settings) -> None:
+    """Serves until a signal. Raises NoTerraform when there is none that works."""
+    settings.cache_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hidden = [settings.cache_directory, *([settings.key_file] if settings.key_file else [])]
+    sandboxes = Sandboxes(settings.sandbox_root, isolation=settings.sandbox_isolation, hidden=hidden)
+    lost_directory = settings.cache_directory / "lost-states"
+    with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), lost_directory) as work_root:
+        async with open_terraform(
+            settings.terraform,
+            directory=work_root,
+            passed_variables=settings.passed_variables,
+            sandboxes=sandboxes,
+        ) as terraform:
+            tools = Tools(terraform, TemplateCache(settings.cache_directory), work_root)
+            identity = Identity(
+                url=settings.url,
+                key=settings.key,
+                name=settings.name,
+                tags=settings.tags,
+                organization=settings.organization,
+            )
+            session = Session(identity, tools, lost_directory)
+            with _signals(session):
+                await session.run()
+    log.info("provisioner_ended")
+
+
+@contextmanager
+def open_work_root(parent: Path, lost_directory: Path) -> Iterator[Path]:
+    """A private directory for jobs and sockets, after those that killed provisioners left are removed.
+
+    Terraform states found in those are kept in `lost_directory`: the server may lack their last moments.
+    """
+    _remove_leftovers(parent, lost_directory)
+    root = Path(tempfile.mkdtemp(prefix=_ROOT_PREFIX, dir=parent))
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield root
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _remove_leftovers(parent: Path, lost_directory: Path) -> None:
+    """A directory that nobody holds the lock of belongs to nobody."""
+    for path in parent.glob(f"{_ROOT_PREFIX}*"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            if os.fstat(descriptor).st_uid == os.geteuid():
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                kept = [str(file) for file in _keep_states(path, lost_directory)]
+                shutil.rmtree(path, ignore_errors=True)
+                log.info("leftovers_removed", path=str(path), states_kept_in=kept)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(descriptor)
+
+
+def _keep_states(root: Path, lost_directory: Path) -> Iterator[Path]:
+    for file in root.glob(f"{JOB_PREFIX}*/{STATE_FILE}"):
+        state = file.read_bytes()
+        head = read_head(state)
+        if head:
+            name = f"left-{head.lineage}-{head.serial}".replace("/", "-")
+            yield write_lost_state(lost_directory, name, state)
+
+
+@contextmanager
+def _signals(session: Session) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    received: list[signal.Signals] = []
+
+    def receive(number: signal.Signals) -> None:
+        received.append(number)
+        log.info("signal", name=number.name)
+        if len(received) > 1:
+            session.cancel(force=True)
+        elif number == signal.SIGTERM:
+            session.drain()
+        else:
+            session.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, receive, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,46 @@
+"""How a job is stopped: asked first, forced later.
+
+The session asks, lanes act on it, jobs look at it when Terraform has ended. A stop never turns back.
+"""
+
+import asyncio
+
+
+class Stop:
+    """The wish to end a job.
+
+    `grace_s`: from the first interrupt to the second, unless forced; `last_s`: to the kill.
+    """
+
+    def __init__(self, grace_s: float = 30, last_s: float = 2) -> None:
+        self.grace_s = grace_s
+        self.last_s = last_s
+        self._requested = asyncio.Event()
+        self._forced = asyncio.Event()
+
+    @property
+    def is_requested(self) -> bool:
+        """Somebody wants the job to end."""
+        return self._requested.is_set()
+
+    def request(self, *, force: bool = False) -> None:
+        """Ends the job: with its state saved, or at once with `force`."""
+        self._requested.set()
+        if force:
+            self._forced.set()
+
+    async def wait_requested(self) -> None:
+        """Returns once somebody wants the job to end."""
+        await self._requested.wait()
+
+    async def wait_forced(self, timeout_s: float) -> bool:
+        """Whether force was asked for within the time."""
+        try:
+            await asyncio.wait_for(self._forced.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Stopped(Exception):
+    """The job ended because somebody asked for it."""

@@ -1,0 +1,1 @@
+"""The data sources of the provider, one file per family."""

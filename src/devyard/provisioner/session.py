@@ -1,0 +1,391 @@
+"""The provisioner's one connection to the server: takes jobs, runs them, reports, and comes back when cut off.
+
+Contract: devyard.wire.provisionerlink. One job at a time; it goes on while the connection is away and is resumed
+under its lease afterwards. Invariant: a result leaves this process only by the server's acknowledgement, or into
+a file that an administrator can find (lostresults.py).
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+
+from devyard import __version__
+from devyard.provisioner.backoff import Backoff
+from devyard.provisioner.downloads import Download
+from devyard.provisioner.engine.stopping import Stop
+from devyard.provisioner.jobs.run import Result, run_job
+from devyard.provisioner.jobs.workplace import Tools
+from devyard.provisioner.lostresults import keep_lost_state
+from devyard.provisioner.outbox import Outbox
+from devyard.wire.provisionerlink import (
+    API_VERSION,
+    KEY_HEADER,
+    LEASE_S,
+    MAX_MESSAGE_BYTES,
+    SERVE_PATH,
+    Archive,
+    Cancel,
+    Drain,
+    Failed,
+    FileChunk,
+    FileRequest,
+    Job,
+    JobLogLine,
+    Ready,
+    Register,
+    Renew,
+    Stored,
+    ToProvisioner,
+)
+
+log = structlog.get_logger()
+
+LOG_DELAY_S = 0.05
+_PING_S = 5.0
+_LAST_WORDS_S = 5.0
+_LIVED_S = 10.0
+_DELIVERY_S = 600.0
+_LOST_LEASE_GRACE_S = 5.0
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ToProvisioner).decode
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who this provisioner is. `url`: the server's; `key`: secret."""
+
+    url: str
+    key: str
+    name: str
+    tags: Mapping[str, str]
+    organization: str = "default"
+
+
+class Running:
+    """A job that was taken, with what it has to tell; also the link that it sees."""
+
+    def __init__(self, session: "Session", job: Job) -> None:
+        self.job = job
+        self.stop = Stop()
+        self.outbox = Outbox(job.job_id, job.lease_id)
+        self.download: Download | None = None
+        self.is_lease_lost = False
+        self._session = session
+
+    def send_log(self, line: JobLogLine) -> None:
+        """Queues a line of the log."""
+        self.outbox.add_line(line)
+        self._session.wake()
+
+    def save_state(self, state: bytes) -> None:
+        """Queues a newer state."""
+        self.outbox.save_state(state)
+        self._session.wake()
+
+    async def fetch(self, archive: Archive, target: Path) -> None:
+        """Downloads the template. Raises ArchiveError."""
+        self.download = Download(archive, target)
+        self._session.request_file(archive.file_id)
+        try:
+            await self.download.wait()
+        finally:
+            self.download = None
+
+
+class Session:
+    """The connection and the job. `run` serves until told to end; `lost_directory` takes undelivered states."""
+
+    def __init__(self, identity: Identity, tools: Tools, lost_directory: Path) -> None:
+        self._identity = identity
+        self._tools = tools
+        self._lost_directory = lost_directory
+        self._daemon_id = uuid4()
+        self._running: Running | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_draining = False
+        self._ended = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._requests: list[msgspec.Struct] = []
+        self._settled = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serves until `drain` or `cancel` has done its work; reconnects for ever."""
+        ending = asyncio.create_task(self._ended.wait(), name="end of session")
+        connecting = asyncio.create_task(self._connect_for_ever(), name="connection")
+        try:
+            await asyncio.wait([ending, connecting], return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done():
+                connecting.result()
+        finally:
+            for task in filter(None, (ending, connecting, self._task)):
+                task.cancel()
+                await asyncio.wait([task])
+            self._keep_undelivered()
+
+    def drain(self) -> None:
+        """Takes no more jobs and ends once the one that runs is done and stored.
+
+        Where the server stays away for ten minutes after that, its state goes to a file.
+        """
+        self._is_draining = True
+        if self._running is None:
+            self._ended.set()
+        elif self._running.outbox.result:
+            asyncio.get_running_loop().call_later(_DELIVERY_S, self._ended.set)
+
+    def cancel(self, *, force: bool = False) -> None:
+        """Cancels the job that runs, then ends; with `force` within seconds, whatever happens."""
+        self.drain()
+        if self._running:
+            self._running.stop.request(force=force)
+        if force:
+            asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._ended.set)
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._wake.set()
+        if self._running and self._running.outbox.is_urgent:
+            self._urgent.set()
+
+    def request_file(self, file_id: UUID) -> None:
+        """Asks for an archive."""
+        self._send_soon(FileRequest(file_id))
+
+    async def _connect_for_ever(self) -> None:
+        backoff = Backoff()
+        while True:
+            began = time.monotonic()
+            try:
+                async with self._connect() as socket:
+                    log.info("connected", url=self._identity.url, name=self._identity.name)
+                    await self._serve(socket)
+                    log.info("disconnected", why="the server drains")
+            except ConnectionClosed as error:
+                log.warning("disconnected", why=str(error))
+            except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
+                log.warning("connection_failed", url=self._identity.url, why=_explain(error))
+            if time.monotonic() - began > _LIVED_S:
+                backoff.reset()
+            await asyncio.sleep(backoff.next_s())
+
+    def _connect(self) -> connect:
+        path = SERVE_PATH.format(organization=quote(self._identity.organization, safe=""))
+        return connect(
+            _websocket_url(self._identity.url) + path,
+            additional_headers={KEY_HEADER: self._identity.key},
+            user_agent_header=f"devyard-provisioner/{__version__}",
+            compression=None,
+            max_size=MAX_MESSAGE_BYTES,
+            open_timeout=10,
+            ping_interval=_PING_S,
+            ping_timeout=2 * _PING_S,
+            close_timeout=1,
+            proxy=None if _is_local(self._identity.url) else True,
+        )
+
+    async def _serve(self, socket: ClientConnection) -> None:
+        """Talks on one connection until it ends (raises ConnectionClosed) or the server drains."""
+        self._prepare_connection()
+        tasks = [
+            asyncio.create_task(self._read(socket), name="read"),
+            asyncio.create_task(self._write(socket), name="write"),
+            asyncio.create_task(self._renew(), name="renew"),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _prepare_connection(self) -> None:
+        running = self._running
+        self._requests = [
+            Register(
+                daemon_id=self._daemon_id,
+                name=self._identity.name,
+                version=__version__,
+                api_version=API_VERSION,
+                tags=self._identity.tags,
+                terraform_version=self._tools.terraform.version,
+                resume=(running.job.job_id, running.job.lease_id) if running else None,
+            )
+        ]
+        if running is None:
+            self._requests += [] if self._is_draining else [Ready()]
+        else:
+            running.outbox.rewind()
+            if running.download:
+                running.download.restart()
+                self._requests.append(FileRequest(running.download.file_id))
+        self._wake.set()
+        self._urgent.set()
+
+    async def _read(self, socket: ClientConnection) -> None:
+        async for data in socket:
+            if isinstance(data, str):
+                log.error("message_not_understood", why="it is text")
+                continue
+            try:
+                message = _decode(data)
+            except msgspec.MsgspecError as error:
+                log.error("message_not_understood", why=str(error))
+                continue
+            if isinstance(message, Drain):
+                return
+            await self._take(message)
+        raise ConnectionError("the server closed the connection")
+
+    async def _take(self, message: Job | Cancel | FileChunk | Stored) -> None:
+        if isinstance(message, Job):
+            self._start(message)
+            return
+        running = self._running
+        if running is None:
+            return
+        if isinstance(message, FileChunk):
+            if running.download:
+                await running.download.take(message)
+        elif message.job_id != running.job.job_id:
+            return
+        elif isinstance(message, Cancel):
+            log.info("cancel", job_id=str(message.job_id), force=message.force)
+            running.stop.request(force=message.force)
+        else:
+            self._take_stored(running, message)
+
+    async def _write(self, socket: ClientConnection) -> None:
+        while True:
+            await self._wake.wait()
+            await self._gather()
+            self._wake.clear()
+            self._urgent.clear()
+            requests, self._requests = self._requests, []
+            for request in requests:
+                await socket.send(_encode(request))
+            for message in self._running.outbox.take() if self._running else ():
+                await socket.send(self._fit(message))
+
+    async def _gather(self) -> None:
+        """Lets log lines come together for a moment, unless something more urgent waits."""
+        try:
+            await asyncio.wait_for(self._urgent.wait(), LOG_DELAY_S)
+        except TimeoutError:
+            pass
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            if self._running:
+                self._send_soon(Renew(self._running.job.job_id, self._running.job.lease_id))
+
+    def _send_soon(self, message: msgspec.Struct) -> None:
+        self._requests.append(message)
+        self._wake.set()
+        self._urgent.set()
+
+    def _start(self, job: Job) -> None:
+        if self._running:
+            log.error("job_refused", job_id=str(job.job_id), why="another one runs")
+            return
+        log.info("job_started", job_id=str(job.job_id), kind=type(job.work).__name__)
+        running = self._running = Running(self, job)
+        self._task = asyncio.create_task(self._run_job(running), name=f"job {job.job_id}")
+
+    async def _run_job(self, running: Running) -> None:
+        result = await run_job(self._tools, running.job, running, running.stop)
+        kind = type(result).__name__
+        error = result.error if isinstance(result, Failed) else ""
+        log.info("job_ended", job_id=str(running.job.job_id), result=kind, error=error)
+        running.outbox.finish(result)
+        self.wake()
+        if self._is_draining:
+            asyncio.get_running_loop().call_later(_DELIVERY_S, self._ended.set)
+        if running.is_lease_lost:
+            self._settle(running, "the lease was lost before the job had ended")
+
+    def _take_stored(self, running: Running, message: Stored) -> None:
+        running.outbox.acknowledge(message.seq)
+        if message.error and running.outbox.result is None:
+            self._lose_lease(running, message.error)
+        elif running.outbox.is_settled or message.error:
+            self._settle(running, message.error)
+        else:
+            self.wake()
+
+    def _lose_lease(self, running: Running, error: str) -> None:
+        """The job is no longer ours: somebody else may run it. Let Terraform save, but not for long."""
+        if running.is_lease_lost:
+            return
+        log.error("lease_lost", job_id=str(running.job.job_id), why=error)
+        running.is_lease_lost = True
+        running.stop.grace_s = _LOST_LEASE_GRACE_S
+        running.stop.request()
+
+    def _settle(self, running: Running, error: str) -> None:
+        if error and running.outbox.result:
+            self._keep_lost(running.job, running.outbox.result, error)
+        self._running = None
+        if self._is_draining:
+            self._ended.set()
+        else:
+            self._send_soon(Ready())
+
+    def _fit(self, message: msgspec.Struct) -> bytes:
+        """The message as bytes; one that is over the limit becomes a failure that says so."""
+        data = _encode(message)
+        if len(data) <= MAX_MESSAGE_BYTES or self._running is None:
+            return data
+        size = f"{len(data) >> 20} MiB, {MAX_MESSAGE_BYTES >> 20} are allowed"
+        log.error("message_too_large", kind=type(message).__name__, size=size)
+        result = self._running.outbox.result
+        if result is None or message is not result:
+            return _encode(Renew(self._running.job.job_id, self._running.job.lease_id))
+        self._keep_lost(self._running.job, result, "too large to be sent")
+        return _encode(
+            Failed(
+                job_id=result.job_id,
+                lease_id=result.lease_id,
+                seq=result.seq,
+                error=f"The job's result is too large to be stored: {size}.",
+            )
+        )
+
+    def _keep_lost(self, job: Job, result: Result, why: str) -> None:
+        path = keep_lost_state(self._lost_directory, job, result)
+        log.error("result_refused", job_id=str(job.job_id), why=why, state_kept_in=str(path) if path else "")
+
+    def _keep_undelivered(self) -> None:
+        running = self._running
+        if running and running.outbox.result and not running.outbox.is_settled:
+            self._keep_lost(running.job, running.outbox.result, "the provisioner ended before the server took it")
+
+
+def _websocket_url(url: str) -> str:
+    parts = urlsplit(url)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        if status in (401, 403):
+            return f"the server refused the key (status {status}); check --key, --key-file and the tags"
+        return f"the server answered with status {status}"
+    return str(error) or type(error).__name__
