@@ -268,3 +268,71 @@ class AuditLogPage(msgspec.Struct):
 
     audit_logs: list[AuditLog]
     count: int
+
+
+class UserRoles(msgspec.Struct):
+    """A user's roles: of the deployment, and by organization id."""
+
+    roles: list[str]
+    organization_roles: dict[str, list[str]]
+
+
+class AssignableRole(msgspec.Struct):
+    """A role that exists, and whether the caller may give it."""
+
+    name: str
+    display_name: str
+    assignable: bool
+    built_in: bool
+    site_permissions: list[dict[str, object]] = []
+    organization_permissions: list[dict[str, object]] = []
+    user_permissions: list[dict[str, object]] = []
+
+
+class ValidatePasswordRequest(msgspec.Struct):
+    """A password that somebody thinks of taking."""
+
+    password: str
+
+
+class ValidatePasswordResponse(msgspec.Struct):
+    """Whether it would be taken, and why not."""
+
+    valid: bool
+    details: str = ""
+
+
+class UserLoginType(msgspec.Struct):
+    """How a user signs in."""
+
+    login_type: LoginType
+
+
+class MembersPage(msgspec.Struct):
+    """A page of an organization's members; `count` is over all pages."""
+
+    members: list[OrganizationMember]
+    count: int
+
+
+class AuthorizationObject(msgspec.Struct):
+    """What is asked about. `owner_id` may be `me`."""
+
+    resource_type: str
+    owner_id: str = ""
+    organization_id: str = ""
+    resource_id: str = ""
+    any_org: bool = False
+
+
+class AuthorizationCheck(msgspec.Struct):
+    """May the caller do `action` to `object`?"""
+
+    object: AuthorizationObject
+    action: str
+
+
+class AuthorizationRequest(msgspec.Struct):
+    """Questions by a name of the caller's choice."""
+
+    checks: dict[str, AuthorizationCheck]

@@ -99,3 +99,33 @@ class ProvisionerDaemon(msgspec.Struct, omit_defaults=False):
     current_job: DaemonJob | None
     previous_job: DaemonJob | None
     last_seen_at: datetime | msgspec.UnsetType = msgspec.UNSET
+
+
+class ProvisionerKey(msgspec.Struct):
+    """A key with which provisioners of an organization sign in; `organization` is the organization's id."""
+
+    id: UUID
+    created_at: datetime
+    organization: UUID
+    name: str
+    tags: dict[str, str]
+
+
+class CreateProvisionerKeyRequest(msgspec.Struct):
+    """A new key; its tags become those of every provisioner that uses it."""
+
+    name: str
+    tags: dict[str, str] = {}
+
+
+class CreateProvisionerKeyResponse(msgspec.Struct):
+    """The key's text, shown once."""
+
+    key: str
+
+
+class ProvisionerKeyDaemons(msgspec.Struct):
+    """A key with the provisioners that use it."""
+
+    key: ProvisionerKey
+    daemons: list[ProvisionerDaemon]

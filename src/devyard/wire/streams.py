@@ -13,14 +13,14 @@ from uuid import UUID
 
 import msgspec
 
-AGENT_PATH = "/relay/v1/agent"
-CLIENT_PATH = "/relay/v1/stream"
-RELAY_PREFIX = "/relay/"
-UPGRADE_PROTOCOL = "devyard-stream"
-"""Value of the HTTP `Upgrade` header on both paths; the ticket travels in `Authorization: Bearer`."""
+from devyard.wire import streampaths
 
-MAX_LINE_BYTES = 4096
-"""Upper bound of each JSON line below, newline included."""
+AGENT_PATH = streampaths.AGENT_PATH
+CLIENT_PATH = streampaths.CLIENT_PATH
+RELAY_PREFIX = streampaths.RELAY_PREFIX
+UPGRADE_PROTOCOL = streampaths.UPGRADE_PROTOCOL
+STREAM_HEAD_HEADER = streampaths.STREAM_HEAD_HEADER
+MAX_LINE_BYTES = streampaths.MAX_LINE_BYTES
 
 
 class TicketClaims(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,7 +68,9 @@ RelayLine = RelayPing | RelayOpen
 AgentLine = AgentPong | AgentAccept
 
 
-# Client ↔ agent, end to end, one JSON line each way, then the payload.
+# Client ↔ agent, end to end, one JSON line each way, then the payload. The client sends its line as the
+# first bytes of the stream, or with its request in the header STREAM_HEAD_HEADER, which the relay passes on
+# as such.
 
 
 class StreamHead(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -1,0 +1,1 @@
+"""The SSH server inside a workspace: sessions, terminals, files, forwarding."""

@@ -1,0 +1,112 @@
+"""Serves one opened stream: SSH, a TCP connection, or an echo.
+
+Called by spares.py for each client that a relay attached. The SSH server is loaded in a thread after the
+agent has connected (asyncssh costs more to import than everything else together); a stream that comes
+earlier waits for that.
+"""
+
+import asyncio
+import importlib
+import socket
+from collections.abc import Callable
+from types import ModuleType
+
+from devyard.agent.ssh.context import Counts, SSHContext
+from devyard.net.dial import OpenedStream
+from devyard.net.splice import PipePool, splice_sockets
+
+CONNECT_TIMEOUT_S = 10.0
+ECHO_BYTES = 16 * 1024
+
+
+class StreamServer:
+    """What streams of this agent lead to."""
+
+    def __init__(self, make_context: Callable[[], SSHContext], counts: Counts) -> None:
+        self._make_context = make_context
+        self._counts = counts
+        self._pipes = PipePool()
+        self._loading: asyncio.Task[ModuleType] | None = None
+
+    def load_ssh(self) -> "asyncio.Task[ModuleType]":
+        """Begins to import the SSH server, once."""
+        if self._loading is None:
+            self._loading = asyncio.ensure_future(
+                asyncio.to_thread(importlib.import_module, "devyard.agent.ssh.server")
+            )
+        return self._loading
+
+    async def serve(self, opened: OpenedStream) -> None:
+        """Greets the client and serves it until either side ends."""
+        self._counts.connections += 1
+        try:
+            if opened.head.kind == "ssh":
+                await self._serve_ssh(opened)
+            elif opened.head.kind == "tcp":
+                await self._serve_tcp(opened)
+            else:
+                await _echo(await opened.accept())
+        finally:
+            self._counts.connections -= 1
+
+    def close(self) -> None:
+        """Closes what is kept between streams."""
+        self._pipes.close()
+
+    async def _serve_ssh(self, opened: OpenedStream) -> None:
+        sock = await opened.accept()
+        await asyncio.shield(self.load_ssh())
+        from devyard.agent.ssh.server import serve
+
+        await serve(sock, self._make_context())
+
+    async def _serve_tcp(self, opened: OpenedStream) -> None:
+        head = opened.head
+        if not 0 < head.port < 65536:
+            await opened.refuse(f"{head.port} is no port number (1 to 65535).")
+            return
+        host = head.host or "localhost"
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                target = await _connect(host, head.port)
+        except TimeoutError:
+            await opened.refuse(f"{host}:{head.port} did not answer within {CONNECT_TIMEOUT_S:g} s.")
+            return
+        except OSError as error:
+            reason = error.strerror or str(error)
+            await opened.refuse(f"No connection to {host}:{head.port} in the workspace: {reason}.")
+            return
+        try:
+            sock = await opened.accept()
+            result = await splice_sockets(sock, target, self._pipes)
+            self._counts.rx_bytes += result.bytes_forward
+            self._counts.tx_bytes += result.bytes_back
+        finally:
+            target.close()
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    """A connected non-blocking socket; every address of the name is tried (localhost may be ::1 only)."""
+    loop = asyncio.get_running_loop()
+    failure: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure
+
+
+async def _echo(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(sock, ECHO_BYTES):
+        await loop.sock_sendall(sock, data)

@@ -1,0 +1,3 @@
+"""What every long-running program of ours shares: logs, the stall watchdog, the tie to its parent. No
+product code.
+"""

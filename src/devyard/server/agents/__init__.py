@@ -1,0 +1,1 @@
+"""Agents: their control connections, what they report, and what clients read about them."""

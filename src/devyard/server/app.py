@@ -1,0 +1,170 @@
+"""The server's composition root: builds every object by hand, in order, and hands out the ASGI application.
+
+Called by the API processes and by tests. Nothing else in the package keeps state of its own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+from litestar import Litestar
+
+from devyard.server.agents import api as agents
+from devyard.server.agents.hub import AgentHub
+from devyard.server.audit import api as audit
+from devyard.server.background import Background, Loop
+from devyard.server.builds import api as builds
+from devyard.server.db.migrate import migrate
+from devyard.server.db.pool import open_pool
+from devyard.server.db.wakeups import Wakeups
+from devyard.server.deployment import api as deployment
+from devyard.server.deployment.actions import make_deployment
+from devyard.server.files import api as files
+from devyard.server.http.edge import AsgiApp, Edge
+from devyard.server.http.guard import AGENT, PROVISIONER, Gate
+from devyard.server.http.routing import build_app
+from devyard.server.jobs.loops import PERIOD_S as REAP_S
+from devyard.server.jobs.loops import Reaper
+from devyard.server.organizations import api as organizations
+from devyard.server.provisioners import api as provisioners
+from devyard.server.provisioners.link import ProvisionerHub
+from devyard.server.provisioners.queries import delete_old_daemons
+from devyard.server.provisioners.signin import authenticate_provisioner
+from devyard.server.services import Services, read_clock
+from devyard.server.settings import ServerSettings
+from devyard.server.templates import api as templates
+from devyard.server.templates import versions_api as template_versions
+from devyard.server.tickets.actions import load_signer
+from devyard.server.tokens import api as tokens
+from devyard.server.tokens.queries import delete_expired
+from devyard.server.users import api as users
+from devyard.server.users.actions import make_first_user
+from devyard.server.workspaces import api as workspaces
+from devyard.server.workspaces.rendering import Renderer
+
+FLUSH_S = 3.0
+KEEP_ENDED_KEYS = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerApp:
+    """A running server: `asgi` answers requests; `stream_keys` are the public keys that relays verify with."""
+
+    asgi: AsgiApp
+    stream_keys: Mapping[str, bytes]
+    services: Services
+    gate: Gate
+    litestar: Litestar
+    hub: AgentHub
+
+
+@asynccontextmanager
+async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncIterator[ServerApp]:
+    """Start a server on the database of `settings.postgres_url`; migrations run first.
+
+    Raises:
+        DatabaseTooNew: a newer Devyard has migrated the database.
+    """
+    if not settings.postgres_url:
+        raise ValueError("open_app needs settings with the URL of a running database")
+    await migrate(settings.postgres_url)
+    async with AsyncExitStack() as stack:
+        pool = await open_pool(settings.postgres_url)
+        stack.push_async_callback(close_pool, pool)
+        services = await stack.enter_async_context(open_services(settings, pool, internal_key))
+        hub = await stack.enter_async_context(AgentHub(services))
+        authenticators = {AGENT: hub.authenticate, PROVISIONER: authenticate_provisioner}
+        gate = Gate(services=services, authenticators=authenticators)
+        await make_first_user(services, gate.passwords)
+        provisioner_hub = ProvisionerHub(services)
+        stack.push_async_callback(provisioner_hub.drain)
+        api_routes = [
+            *list_api_routes(),
+            provisioners.make_socket_route(provisioner_hub),
+            *list_workspace_routes(services, hub),
+        ]
+        app = build_app(gate, api_routes=api_routes, root_routes=list_root_routes())
+        await stack.enter_async_context(Background(list_loops(gate), services.wakeups))
+        is_secure = urlsplit(settings.access_url).scheme == "https"
+        yield ServerApp(
+            asgi=Edge(app, is_secure=is_secure),
+            stream_keys=services.signer.public_keys(),
+            services=services,
+            gate=gate,
+            litestar=app,
+            hub=hub,
+        )
+
+
+@asynccontextmanager
+async def open_services(
+    settings: ServerSettings, pool: asyncpg.Pool, internal_key: str
+) -> AsyncIterator[Services]:
+    """The shared objects of a process on a migrated database."""
+    wakeups = Wakeups(settings.postgres_url or "")
+    await wakeups.start()
+    try:
+        deployment_id, organization_id = await make_deployment(pool)
+        yield Services(
+            settings=settings,
+            pool=pool,
+            wakeups=wakeups,
+            signer=await load_signer(pool, read_clock()),
+            deployment_id=deployment_id,
+            organization_id=organization_id,
+            internal_key=internal_key,
+        )
+    finally:
+        await wakeups.close()
+
+
+async def close_pool(pool: asyncpg.Pool) -> None:
+    """Close the pool's connections; those still in use after five seconds are cut."""
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+def list_api_routes() -> list[Any]:
+    """Routes under /api/v2, by subject."""
+    return [
+        *deployment.routes,
+        *users.routes,
+        *tokens.routes,
+        *organizations.routes,
+        *files.routes,
+        *templates.routes,
+        *template_versions.routes,
+        *provisioners.routes,
+        *audit.routes,
+    ]
+
+
+def list_workspace_routes(services: Services, hub: AgentHub) -> list[Any]:
+    """Routes of workspaces, builds and agents, which share objects of their own."""
+    return [workspaces.make_router(Renderer(services)), *builds.ROUTES, agents.make_router(hub)]
+
+
+def list_root_routes() -> list[Any]:
+    """Routes outside /api/v2."""
+    return [*deployment.root_routes]
+
+
+def list_loops(gate: Gate) -> list[Loop]:
+    """Background work of all subjects."""
+    pool = gate.services.pool
+    now = gate.services.now
+    reaper = Reaper(gate.services)
+    return [
+        Loop("give up lost jobs", REAP_S, reaper.run_round),
+        Loop("purge old provisioners", 3600.0, lambda: delete_old_daemons(pool)),
+        Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool)),
+        Loop("purge ended keys", 3600.0, lambda: delete_expired(pool, now() - KEEP_ENDED_KEYS)),
+    ]

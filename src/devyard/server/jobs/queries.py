@@ -1,0 +1,164 @@
+"""SQL of the job queue. `JobRow` is what other subjects are given; `JOB_COLUMNS` selects it in their own joins."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from devyard.server.db.pool import Connection, Executor
+from devyard.wire.enums import JobStatus, JobType
+from devyard.wire.jobs import ProvisionerJobLog
+
+ENDED = frozenset({"succeeded", "failed", "canceled"})
+"""Statuses after which nothing about a job changes."""
+
+
+class JobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `provisioner_jobs` without its result. Under `lease_id` alone may a result be applied."""
+
+    id: UUID
+    organization_id: UUID
+    initiator_id: UUID
+    type: JobType
+    file_id: UUID
+    template_version_id: UUID
+    workspace_build_id: UUID | None
+    tags: Mapping[str, str]
+    status: JobStatus
+    error: str
+    error_code: str
+    worker_id: UUID | None
+    lease_id: UUID | None
+    lease_expires_at: datetime | None
+    logs_overflowed: bool
+    created_at: datetime
+    started_at: datetime | None
+    canceled_at: datetime | None
+    completed_at: datetime | None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the job has reached its last status."""
+        return self.status in ENDED
+
+
+_FIELDS = JobRow.__struct_fields__
+JOB_COLUMNS = ", ".join(f"j.{field}" for field in _FIELDS)
+"""The columns of `JobRow` for `FROM provisioner_jobs j`."""
+JOB_COLUMNS_PREFIXED = ", ".join(f"j.{field} AS job_{field}" for field in _FIELDS)
+"""The same as `job_<column>`, for a join with other tables; read back with `job_from`."""
+
+
+def job_from(record: Mapping[str, object]) -> JobRow:
+    """The job of a record that was selected with `JOB_COLUMNS_PREFIXED`."""
+    return JobRow(**{field: record[f"job_{field}"] for field in _FIELDS})  # type: ignore[arg-type]
+
+
+async def insert_job(
+    connection: Connection,
+    *,
+    job_id: UUID,
+    organization_id: UUID,
+    initiator_id: UUID,
+    type: JobType,
+    file_id: UUID,
+    template_version_id: UUID,
+    workspace_build_id: UUID | None,
+    tags: Mapping[str, str],
+    input: Mapping[str, object],
+) -> JobRow:
+    """A new pending job."""
+    record = await connection.fetchrow(
+        f"""-- jobs.insert_job
+        INSERT INTO provisioner_jobs AS j (id, organization_id, initiator_id, type, file_id, template_version_id,
+                                           workspace_build_id, tags, input)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        RETURNING {JOB_COLUMNS}
+        """,  # noqa: S608  (constant column names)
+        job_id,
+        organization_id,
+        initiator_id,
+        type,
+        file_id,
+        template_version_id,
+        workspace_build_id,
+        dict(tags),
+        dict(input),
+    )
+    return JobRow(**record)
+
+
+async def get_job(executor: Executor, job_id: UUID) -> JobRow | None:
+    """One job."""
+    record = await executor.fetchrow(
+        f"""-- jobs.get_job
+        SELECT {JOB_COLUMNS} FROM provisioner_jobs j WHERE j.id = $1
+        """,  # noqa: S608
+        job_id,
+    )
+    return JobRow(**record) if record else None
+
+
+async def list_queue_positions(executor: Executor, job_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+    """Position (from 1) and length of the queue for those of `job_ids` that are pending."""
+    records = await executor.fetch(
+        """-- jobs.list_queue_positions
+        SELECT id, position, size FROM (
+            SELECT id, row_number() OVER (PARTITION BY organization_id ORDER BY created_at, id) AS position,
+                   count(*) OVER (PARTITION BY organization_id) AS size
+            FROM provisioner_jobs WHERE status = 'pending'
+        ) queue WHERE id = ANY($1::uuid[])
+        """,
+        list(job_ids),
+    )
+    return {r["id"]: (r["position"], r["size"]) for r in records}
+
+
+async def cancel_pending(connection: Connection, job_id: UUID, now: datetime) -> JobRow | None:
+    """End a job that nobody has claimed yet."""
+    record = await connection.fetchrow(
+        f"""-- jobs.cancel_pending
+        UPDATE provisioner_jobs AS j
+        SET status = 'canceled', canceled_at = $2, completed_at = $2,
+            error = 'The job was canceled before it began.'
+        WHERE j.id = $1 AND j.status = 'pending'
+        RETURNING {JOB_COLUMNS}
+        """,  # noqa: S608
+        job_id,
+        now,
+    )
+    return JobRow(**record) if record else None
+
+
+async def cancel_running(connection: Connection, job_id: UUID, now: datetime) -> JobRow | None:
+    """Mark a running job as being canceled; its provisioner is told by whoever holds its socket."""
+    record = await connection.fetchrow(
+        f"""-- jobs.cancel_running
+        UPDATE provisioner_jobs AS j SET status = 'canceling', canceled_at = $2
+        WHERE j.id = $1 AND j.status = 'running'
+        RETURNING {JOB_COLUMNS}
+        """,  # noqa: S608
+        job_id,
+        now,
+    )
+    return JobRow(**record) if record else None
+
+
+async def list_logs(
+    executor: Executor, job_id: UUID, *, after: int, before: int, limit: int
+) -> list[ProvisionerJobLog]:
+    """Lines of a job's log, oldest first; `before` 0 means no upper end."""
+    records = await executor.fetch(
+        """-- jobs.list_logs
+        SELECT id, created_at, source AS log_source, level AS log_level, stage, output
+        FROM provisioner_job_logs
+        WHERE job_id = $1 AND id > $2 AND ($3::bigint = 0 OR id < $3)
+        ORDER BY id LIMIT $4
+        """,
+        job_id,
+        after,
+        before,
+        limit,
+    )
+    return [ProvisionerJobLog(**record) for record in records]

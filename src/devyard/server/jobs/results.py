@@ -1,0 +1,197 @@
+"""Applies what provisioners report: logs, state, results. Each in one transaction, under the lease.
+
+Called by the provisioners' socket and by the reaper. What a result means for a template version or a workspace
+is decided by those subjects; here it is only routed. A lease that is gone changes nothing.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from devyard.server.builds import actions as builds
+from devyard.server.db.pool import Connection, transaction
+from devyard.server.db.wakeups import wake
+from devyard.server.jobs import lease_queries
+from devyard.server.jobs.queries import JobRow
+from devyard.server.services import Services
+from devyard.server.templates import completion
+from devyard.wire.enums import JobStatus
+from devyard.wire.errors import AppError, Invalid
+from devyard.wire.provisionerlink import BuildDone, DryRunDone, Failed, ImportDone, JobLogLine, StateSaved
+
+log = structlog.get_logger("jobs")
+
+LEASE_GONE = "The job is not yours any more: its lease has ended."
+LOST = (
+    "The provisioner that ran this job was lost: nothing was heard from it for 30 seconds, so the job was "
+    "given up. The last state that it saved was kept. Check that the provisioner's machine is up, then try again."
+)
+MAX_LOG_BYTES = 1 << 20
+MAX_LINE_CHARS = 64 * 1024
+MAX_ERROR_CHARS = 16 * 1024
+OVERFLOW_LINE = "The log has reached 1 MiB; what follows is not kept."
+
+Done = ImportDone | BuildDone | DryRunDone
+
+
+async def store_logs(services: Services, job_id: UUID, lease_id: UUID, lines: Sequence[JobLogLine]) -> bool:
+    """Keep log lines and wake those who watch; False where nothing was kept (no lease, or the log is full)."""
+    kept = [_clean(line) for line in lines]
+    sizes = [len(line.output.encode()) + 1 for line in kept]
+    async with transaction(services.pool) as connection:
+        before = await lease_queries.reserve_log_bytes(connection, job_id, lease_id, sum(sizes), MAX_LOG_BYTES)
+        if before is None:
+            return False
+        fitting, used = 0, before
+        while fitting < len(kept) and used + sizes[fitting] <= MAX_LOG_BYTES:
+            used += sizes[fitting]
+            fitting += 1
+        if fitting < len(kept):
+            overflow = JobLogLine(kept[fitting].created_at, "provisioner_daemon", "warn", "", OVERFLOW_LINE)
+            kept = [*kept[:fitting], overflow]
+        await lease_queries.insert_logs(
+            connection,
+            job_id,
+            [line.created_at for line in kept],
+            [line.source for line in kept],
+            [line.level for line in kept],
+            [line.stage for line in kept],
+            [line.output for line in kept],
+        )
+        await wake(connection, f"logs:{job_id}")
+    return True
+
+
+async def store_state(services: Services, message: StateSaved) -> str:
+    """Keep a state that Terraform wrote while applying; answers why the lease does not count, or nothing.
+
+    A state that is no valid successor is logged and dropped: sending it again would not help.
+    """
+    async with transaction(services.pool) as connection:
+        job = await lease_queries.lock_leased(connection, message.job_id, message.lease_id)
+        if job is None:
+            return LEASE_GONE
+        if job.type != "workspace_build":
+            return "Only workspace builds have a state."
+        try:
+            async with connection.transaction():
+                is_kept = await builds.save_state(connection, services, job, message.state)
+        except AppError as error:
+            is_kept = False
+            log.warning("a state can't be read", job_id=str(job.id), error=error.message)
+    if not is_kept:
+        log.warning("a state was not kept", job_id=str(message.job_id), seq=message.seq)
+    return ""
+
+
+async def store_done(services: Services, result: Done) -> str:
+    """Apply a successful result; answers why the lease does not count, or nothing.
+
+    A result that contradicts itself fails the job with that reason, and its state is kept.
+    """
+    try:
+        async with transaction(services.pool) as connection:
+            job = await lease_queries.end_job(connection, result.job_id, result.lease_id, status="succeeded")
+            if job is None:
+                return await _explain_missing(connection, result.job_id, result.lease_id)
+            await _complete(connection, services, job, result)
+            await _wake_watchers(connection, job)
+    except (AppError, asyncpg.DataError) as error:
+        message = error.message if isinstance(error, AppError) else "The result holds what can't be stored."
+        log.warning("a result was refused", job_id=str(result.job_id), error=str(error))
+        state = result.state if isinstance(result, BuildDone) else b""
+        failed = Failed(job_id=result.job_id, lease_id=result.lease_id, seq=result.seq, error=message, state=state)
+        return await store_failed(services, failed)
+    return ""
+
+
+async def store_failed(services: Services, result: Failed) -> str:
+    """Apply the end of a job without success; answers why the lease does not count, or nothing."""
+    status: JobStatus = "canceled" if result.outcome == "canceled" else "failed"
+    async with transaction(services.pool) as connection:
+        job = await lease_queries.end_job(
+            connection,
+            result.job_id,
+            result.lease_id,
+            status=status,
+            error=result.error.replace("\0", "")[:MAX_ERROR_CHARS],
+            error_code=result.error_code,
+        )
+        if job is None:
+            return await _explain_missing(connection, result.job_id, result.lease_id)
+        await _fail(connection, services, job, result)
+        await _wake_watchers(connection, job)
+    return ""
+
+
+async def fail_unstartable(services: Services, job_id: UUID, error: str) -> None:
+    """End a pending job that can't be given to any provisioner, with the reason."""
+    async with transaction(services.pool) as connection:
+        job = await lease_queries.fail_pending(connection, job_id, error[:MAX_ERROR_CHARS])
+        if job is not None:
+            await _fail(connection, services, job, Failed(job_id=job.id, lease_id=job.id, seq=0, error=error))
+            await _wake_watchers(connection, job)
+
+
+async def release(services: Services, job_id: UUID, lease_id: UUID) -> None:
+    """Put a job back into the queue whose provisioner was gone before it could be told."""
+    async with transaction(services.pool) as connection:
+        if await lease_queries.release_job(connection, job_id, lease_id):
+            await wake(connection, "jobs")
+
+
+async def give_up_lost(services: Services, job_id: UUID, lease_id: UUID) -> None:
+    """End a job whose provisioner is lost; the provisioner is told to stop if it is heard of again."""
+    async with transaction(services.pool) as connection:
+        job = await lease_queries.lock_leased(connection, job_id, lease_id)
+        if job is None or (job.lease_expires_at and job.lease_expires_at > services.now()):
+            return
+        is_canceled = job.status == "canceling"
+        ended = await lease_queries.end_job(
+            connection, job_id, lease_id, status="canceled" if is_canceled else "failed", error=LOST, is_lost=True
+        )
+        if ended is None:
+            return
+        failed = Failed(
+            job_id=job_id,
+            lease_id=lease_id,
+            seq=0,
+            error=LOST,
+            outcome="canceled" if is_canceled else "failed",
+        )
+        await _fail(connection, services, ended, failed)
+        await _wake_watchers(connection, ended)
+    log.warning("gave up a job whose provisioner is lost", job_id=str(job_id))
+
+
+async def _complete(connection: Connection, services: Services, job: JobRow, result: Done) -> None:
+    if isinstance(result, BuildDone) and job.type == "workspace_build":
+        await builds.complete_build(connection, services, job, result)
+    elif isinstance(result, ImportDone) and job.type == "template_version_import":
+        await completion.complete_import(connection, services, job, result)
+    elif isinstance(result, DryRunDone) and job.type == "template_version_dry_run":
+        await completion.complete_dry_run(connection, services, job, result)
+    else:
+        raise Invalid("The provisioner answered with the result of another kind of job.")
+
+
+async def _fail(connection: Connection, services: Services, job: JobRow, result: Failed) -> None:
+    if job.type == "workspace_build":
+        await builds.fail_build(connection, services, job, result)
+
+
+async def _wake_watchers(connection: Connection, job: JobRow) -> None:
+    await wake(connection, f"job:{job.id}")
+    await wake(connection, f"logs:{job.id}")
+
+
+async def _explain_missing(connection: Connection, job_id: UUID, lease_id: UUID) -> str:
+    """Nothing where the result is stored already; else that the lease is gone."""
+    return "" if await lease_queries.is_ended_under(connection, job_id, lease_id) else LEASE_GONE
+
+
+def _clean(line: JobLogLine) -> JobLogLine:
+    output = line.output.replace("\0", "")[:MAX_LINE_CHARS]
+    return JobLogLine(line.created_at, line.source, line.level, line.stage.replace("\0", "")[:64], output)

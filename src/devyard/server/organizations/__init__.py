@@ -1,0 +1,1 @@
+"""Tenants of the deployment and who belongs to them."""

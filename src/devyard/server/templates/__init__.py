@@ -1,0 +1,1 @@
+"""Templates and their versions: made from uploaded archives by import jobs, planned by dry runs."""

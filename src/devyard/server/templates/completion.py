@@ -1,0 +1,57 @@
+"""What the results of imports and dry runs mean. Called by jobs/results.py inside its transaction."""
+
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from devyard.server.db.pool import Connection
+from devyard.server.jobs.queries import JobRow
+from devyard.server.services import Services
+from devyard.server.templates import version_queries
+from devyard.server.templates.planned import keep_planned
+from devyard.wire.errors import Invalid
+from devyard.wire.parameters import check_definition
+from devyard.wire.provisionerlink import DryRunDone, ImportDone
+
+MAX_README_CHARS = 256 * 1024
+MAX_PARAMETERS = 500
+
+
+async def complete_import(connection: Connection, services: Services, job: JobRow, result: ImportDone) -> None:
+    """Keep what the import has found with its version.
+
+    Raises:
+        Invalid: two parameters share a name, one is not sound, or there are far too many; the job has to fail.
+    """
+    names = [parameter.name for parameter in result.parameters]
+    doubled = sorted({name for name in names if names.count(name) > 1}) if len(names) <= MAX_PARAMETERS else ["…"]
+    if doubled:
+        raise Invalid(f'The template declares the parameter "{doubled[0]}" more than once, or too many of them.')
+    for parameter in result.parameters:
+        if problems := check_definition(parameter):
+            raise Invalid(f'The parameter "{parameter.name}" is not sound: {problems[0]}')
+    presets = [{"id": str(uuid4()), **msgspec.to_builtins(preset)} for preset in result.presets]
+    await version_queries.update_content(
+        connection,
+        job.template_version_id,
+        readme=result.readme[:MAX_README_CHARS].replace("\0", ""),
+        parameters=_builtins(sorted(result.parameters, key=lambda parameter: parameter.order)),
+        variables=_builtins(result.variables),
+        presets=presets,
+        resources=[*keep_planned("start", result.start_resources), *keep_planned("stop", result.stop_resources)],
+        agent_resources=result.agent_resources,
+        external_auths=result.external_auths,
+        warnings=result.warnings,
+    )
+
+
+async def complete_dry_run(connection: Connection, services: Services, job: JobRow, result: DryRunDone) -> None:
+    """Keep what a start would make with its job."""
+    kept = {"resources": keep_planned("start", result.resources)}
+    await version_queries.update_result(connection, job.id, kept)
+
+
+def _builtins(values: Any) -> list[Any]:
+    found: list[Any] = msgspec.to_builtins(list(values))
+    return found

@@ -1,0 +1,1 @@
+"""Signed tickets that open streams at a relay."""

@@ -1,0 +1,1 @@
+"""Sessions and named API tokens: their text, their rows, and signing in with them."""

@@ -1,0 +1,1 @@
+"""People: the first administrator, signing in, profiles, roles, status, git keys."""
