@@ -1,9 +1,9 @@
 """GET /workspaces?limit=25 with 200 workspaces in a real PostgreSQL, one API process, 8 connections.
 
-Run: `python bench/workspaces_list.py [--seconds 10] [--workspaces 200] [--profile FILE]`. Seeds a database of its own,
-serves one API process (uvicorn, httptools, uvloop) and measures with wrk where it is installed, else with a client in
-another process. Beside the list it measures /healthz of the same process, so that figures of different machines can
-be compared, and the list while agents' heartbeats change a tenth of the workspaces each second.
+Run: `python bench/workspaces_list.py [--seconds 10] [--workspaces 200] [--profile FILE]`. Seeds a database of its
+own, serves one API process (uvicorn, httptools, uvloop) and measures with wrk where it is installed, else with a
+client in another process. Beside the list it measures /healthz of the same process, so that figures of different
+machines can be compared, and the list while heartbeats change a tenth of the workspaces each second.
 """
 
 import argparse
@@ -91,17 +91,19 @@ async def seed(url: str, count: int) -> dict[str, str]:
     from types import SimpleNamespace
     from uuid import UUID
 
-    from devyard.server.app import open_app
-    from devyard.server.settings import ServerSettings
-    from devyard.wire.parameters import ParameterDefinition
-    from devyard.wire.workspaces import CreateWorkspaceRequest
     from tests.conftest import Api
     from tests.db import workspace_factory as factory
 
     from devyard.server.access.rules import Actor, RequestInfo
+    from devyard.server.app import open_app
+    from devyard.server.settings import ServerSettings
     from devyard.server.workspaces.actions import create_workspace
+    from devyard.wire.parameters import ParameterDefinition
+    from devyard.wire.workspaces import CreateWorkspaceRequest
 
-    settings = ServerSettings(data_dir=Path(tempfile.gettempdir()), access_url="http://127.0.0.1", postgres_url=url)
+    settings = ServerSettings(
+        data_dir=Path(tempfile.gettempdir()), access_url="http://127.0.0.1", postgres_url=url
+    )
     tokens: dict[str, str] = {}
     async with open_app(settings, internal_key="bench") as app:
         services: Any = app.services
@@ -231,7 +233,7 @@ def used_s(pid: int | None) -> float:
         return sum(psutil.Process(pid).cpu_times()[:2])
     total = 0.0
     for process in psutil.process_iter(["name", "cpu_times", "cmdline"]):
-        if process.info["name"] == "postgres" and process.ppid() in DATABASE or process.pid in DATABASE:
+        if (process.info["name"] == "postgres" and process.ppid() in DATABASE) or process.pid in DATABASE:
             total += sum(process.info["cpu_times"][:2])
     return total
 

@@ -1,4 +1,4 @@
-"""Routes of workspaces and builds against a real database: what each kind of caller gets, and what writes leave."""
+"""Routes of workspaces and builds on a real database: what each kind of caller gets, and what writes leave."""
 
 import asyncio
 import base64
@@ -37,7 +37,9 @@ async def cast(api: Any) -> dict[str, Any]:
 
 async def create(cast: dict[str, Any], name: str = "dev", who: str = "mia", **body: Any) -> dict[str, Any]:
     """A workspace that waits for its first build."""
-    reply = await cast[who].post("/users/me/workspaces", json={"template_id": cast["template"], "name": name, **body})
+    reply = await cast[who].post(
+        "/users/me/workspaces", json={"template_id": cast["template"], "name": name, **body}
+    )
     assert reply.status_code == 201, reply.text
     return dict(reply.json())
 
@@ -189,7 +191,9 @@ async def test_two_builds_at_once(cast: dict[str, Any]) -> None:
 
 async def test_parameters_over_builds(cast: dict[str, Any]) -> None:
     definitions = (
-        ParameterDefinition(name="disk", type="number", mutable=True, required=True, validation_monotonic="increasing"),
+        ParameterDefinition(
+            name="disk", type="number", mutable=True, required=True, validation_monotonic="increasing"
+        ),
         ParameterDefinition(name="zone", default_value="a"),
         ParameterDefinition(name="reset", type="bool", mutable=True, ephemeral=True, default_value="false"),
     )
@@ -201,7 +205,7 @@ async def test_parameters_over_builds(cast: dict[str, Any]) -> None:
     assert missing.status_code == 400
     assert missing.json()["validations"][0]["field"] == "disk"
     workspace = await create(cast, "p", rich_parameter_values=[{"name": "disk", "value": "10"}])
-    job, work = await factory.build_done(cast["services"], workspace["latest_build"]["id"])
+    _, work = await factory.build_done(cast["services"], workspace["latest_build"]["id"])
     assert (work.parameters, work.previous_parameters) == ({"disk": "10", "zone": "a", "reset": "false"}, {})
     path = f"/workspaces/{workspace['id']}/builds"
 
@@ -245,12 +249,16 @@ async def test_orphan_and_state(cast: dict[str, Any]) -> None:
     build_id = workspace["latest_build"]["id"]
     pulled = await cast["owner"].get(f"/workspacebuilds/{build_id}/state")
     assert pulled.content == factory.state(1)
-    bad = await cast["owner"].put(f"/workspacebuilds/{build_id}/state", json={"state": base64.b64encode(b"{}").decode()})
+    bad = await cast["owner"].put(
+        f"/workspacebuilds/{build_id}/state", json={"state": base64.b64encode(b"{}").decode()}
+    )
     assert bad.status_code == 400
     pushed = base64.b64encode(factory.state(9, "other")).decode()
     refused = await cast["mia"].put(f"/workspacebuilds/{build_id}/state", json={"state": pushed})
     assert refused.status_code == 403
-    assert (await cast["owner"].put(f"/workspacebuilds/{build_id}/state", json={"state": pushed})).status_code == 204
+    assert (
+        await cast["owner"].put(f"/workspacebuilds/{build_id}/state", json={"state": pushed})
+    ).status_code == 204
     path = f"/workspaces/{workspace['id']}/builds"
     orphan = {"transition": "delete", "orphan": True}
     assert (await cast["mia"].post(path, json=orphan)).status_code == 403

@@ -3,7 +3,7 @@
 import hashlib
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -13,9 +13,10 @@ from devyard.server.agents.queries import STATUS_SQL
 from devyard.server.agents.rules import AgentTimes, decide_status
 from devyard.server.builds import actions, create
 from devyard.server.db.pool import transaction
+from devyard.server.jobs import results
 from devyard.server.workspaces.actions import create_workspace
 from devyard.wire.errors import Invalid
-from devyard.wire.provisionerlink import Failed
+from devyard.wire.provisionerlink import Failed, StateSaved
 from devyard.wire.workspaces import CreateBuildRequest, CreateWorkspaceRequest
 from tests.db import workspace_factory as factory
 
@@ -102,7 +103,9 @@ async def test_states_only_grow(place: tuple[Any, Actor, UUID]) -> None:
     async with transaction(services.pool) as connection:
         work = await actions.load_build_work(connection, services, job)
     assert work.state == factory.state(4)
-    assert await services.pool.fetchval("SELECT count(*) FROM api_keys WHERE workspace_build_id = $1", build_id) == 1
+    assert (
+        await services.pool.fetchval("SELECT count(*) FROM api_keys WHERE workspace_build_id = $1", build_id) == 1
+    )
 
 
 async def test_result_with_an_older_state_changes_nothing(place: tuple[Any, Actor, UUID]) -> None:
@@ -151,6 +154,38 @@ async def test_failure_keeps_newer_state_and_names_orphans(place: tuple[Any, Act
     assert work.state == factory.state(2)
     await factory.finish(services, job, factory.done(job, serial=3))
     assert await services.pool.fetchval("SELECT deleted_at IS NOT NULL FROM workspaces")
+
+
+async def test_results_under_a_lost_lease_are_dropped(place: tuple[Any, Actor, UUID]) -> None:
+    services, _, _ = place
+    _, build_id = await start(place)
+    job, _ = await factory.claim(services, build_id)
+    stale = msgspec.structs.replace(job, lease_id=uuid4())
+    assert await results.store_done(services, factory.done(stale, tokens=("t",)))
+    saved = StateSaved(job_id=job.id, lease_id=uuid4(), seq=1, state=factory.state(1))
+    assert await results.store_state(services, saved)
+    row = await services.pool.fetchrow("SELECT is_active, state FROM workspace_builds WHERE id = $1", build_id)
+    assert (row["is_active"], row["state"]) == (True, b"")
+    assert await services.pool.fetchval("SELECT count(*) FROM workspace_agents") == 0
+    assert not await results.store_done(services, factory.done(job, tokens=("t",)))
+    assert await services.pool.fetchval("SELECT count(*) FROM workspace_agents") == 1
+
+
+async def test_refused_result_fails_the_build(place: tuple[Any, Actor, UUID]) -> None:
+    services, _, _ = place
+    workspace_id, build_id = await start(place)
+    job, _ = await factory.claim(services, build_id)
+    done = factory.done(job)
+    twins = (factory.agent("a", "main"), factory.agent("b", "main"))
+    resource = msgspec.structs.replace(done.resources[0], agents=twins)
+    assert not await results.store_done(services, msgspec.structs.replace(done, resources=(resource,)))
+    ended = await services.pool.fetchrow(
+        "SELECT j.status, j.error, b.is_active, b.state FROM provisioner_jobs j "
+        "JOIN workspace_builds b ON b.job_id = j.id"
+    )
+    assert (ended["status"], ended["is_active"], ended["state"]) == ("failed", False, factory.state(1))
+    assert "Two agents" in ended["error"]
+    assert await next_build(place, workspace_id, "start")
 
 
 async def test_previous_parameters_and_debug(place: tuple[Any, Actor, UUID]) -> None:

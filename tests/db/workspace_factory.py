@@ -37,7 +37,8 @@ async def add_template(
     template_id = template_id or uuid4()
     async with transaction(services.pool) as connection:
         await connection.execute(
-            "INSERT INTO files (id, created_by, sha256, mimetype, data) VALUES ($1, $2, $3, 'application/x-tar', '')",
+            "INSERT INTO files (id, created_by, sha256, mimetype, data) "
+            "VALUES ($1, $2, $3, 'application/x-tar', '')",
             file_id,
             owner_id,
             file_id.hex,
@@ -62,8 +63,8 @@ async def add_template(
                 owner_id,
             )
         await connection.execute(
-            "INSERT INTO template_versions (id, organization_id, template_id, name, job_id, created_by, parameters) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO template_versions (id, organization_id, template_id, name, job_id, created_by, "
+            "parameters) VALUES ($1, $2, $3, $4, $5, $6, $7)",
             version_id,
             services.organization_id,
             template_id,
@@ -82,8 +83,8 @@ async def claim(services: Any, build_id: UUID | str) -> tuple[JobRow, BuildJob]:
     async with transaction(services.pool) as connection:
         job_id = await connection.fetchval(
             "UPDATE provisioner_jobs SET status = 'running', started_at = now(), lease_id = $2, "
-            "lease_expires_at = now() + interval '15 seconds' WHERE workspace_build_id = $1 AND status = 'pending' "
-            "RETURNING id",
+            "lease_expires_at = now() + interval '15 seconds' "
+            "WHERE workspace_build_id = $1 AND status = 'pending' RETURNING id",
             UUID(str(build_id)),
             uuid4(),
         )

@@ -32,7 +32,9 @@ async def test_standard_input_reaches_the_command_and_ends(workspace: Workspace)
 
 
 async def test_terminal_has_a_controlling_tty_and_a_size(workspace: Workspace) -> None:
-    result = await workspace.ssh(": </dev/tty && tty; test -t 0 -a -t 1 -a -t 2 && echo tty; exit 5", flags=("-tt",))
+    result = await workspace.ssh(
+        ": </dev/tty && tty; test -t 0 -a -t 1 -a -t 2 && echo tty; exit 5", flags=("-tt",)
+    )
     assert result.code == 5
     lines = result.out.replace(b"\r", b"").split()
     assert lines[0].startswith(b"/dev/pts/")
@@ -80,7 +82,9 @@ async def test_client_signal_reaches_the_process_group(workspace: Workspace) -> 
 async def test_lost_client_hangs_up_its_command(workspace: Workspace) -> None:
     marker = workspace.home / "hup"
     ssh = asyncio.ensure_future(
-        workspace.ssh(f"trap 'echo hup > {marker}; exit' HUP; touch {marker}.up; while :; do sleep 0.05; done")
+        workspace.ssh(
+            f"exec 2>/dev/null; trap 'echo hup > {marker}; exit' HUP; touch {marker}.up; while :; do sleep 0.05; done"
+        )
     )
     while not (workspace.home / "hup.up").exists():
         await asyncio.sleep(0.02)
@@ -114,7 +118,9 @@ async def test_fifty_sessions_over_one_connection(workspace: Workspace) -> None:
     async with asyncssh.connect(
         "127.0.0.1", workspace.relay.ssh_port, known_hosts=None, username="u", client_keys=None, config=None
     ) as connection:
-        results = await asyncio.gather(*(connection.run(f"read x; echo $x-{n}", input=f"{n}\n") for n in range(50)))
+        results = await asyncio.gather(
+            *(connection.run(f"read x; echo $x-{n}", input=f"{n}\n") for n in range(50))
+        )
     assert [result.stdout for result in results] == [f"{n}-{n}\n" for n in range(50)]
 
 

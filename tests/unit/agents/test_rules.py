@@ -17,7 +17,9 @@ def ago(seconds: float | None) -> datetime | None:
     return None if seconds is None else NOW - timedelta(seconds=seconds)
 
 
-def times(created: float, first: float | None, last: float | None, gone: float | None, timeout: int = 120) -> AgentTimes:
+def times(
+    created: float, first: float | None, last: float | None, gone: float | None, timeout: int = 120
+) -> AgentTimes:
     return AgentTimes(
         created_at=NOW - timedelta(seconds=created),
         connection_timeout_s=timeout,
@@ -56,7 +58,9 @@ def test_steps() -> None:
     assert not rules.can_enter("off", "ready")
 
 
-def holder(build: UUID, transition: str = "start", job: str = "succeeded", *, deleted: bool = False) -> TokenHolder:
+def holder(
+    build: UUID, transition: str = "start", job: str = "succeeded", *, deleted: bool = False
+) -> TokenHolder:
     return TokenHolder(
         agent_id=uuid4(),
         build_id=build,

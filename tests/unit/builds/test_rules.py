@@ -10,8 +10,12 @@ from devyard.wire.parameters import ParameterDefinition, ParameterOption
 from devyard.wire.templates import ParameterValue
 
 DEFINITIONS = (
-    ParameterDefinition(name="region", required=True, options=tuple(ParameterOption(name=v, value=v) for v in "ab")),
-    ParameterDefinition(name="disk", type="number", mutable=True, default_value="10", validation_monotonic="increasing"),
+    ParameterDefinition(
+        name="region", required=True, options=tuple(ParameterOption(name=v, value=v) for v in "ab")
+    ),
+    ParameterDefinition(
+        name="disk", type="number", mutable=True, default_value="10", validation_monotonic="increasing"
+    ),
     ParameterDefinition(name="cpu", type="number", mutable=True, default_value="2", validation_max=8),
     ParameterDefinition(name="reset", type="bool", mutable=True, ephemeral=True, default_value="false"),
 )

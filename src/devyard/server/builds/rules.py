@@ -15,6 +15,7 @@ from devyard.wire.templates import ParameterValue
 
 STATE_VERSION = 4
 MAX_STATE_BYTES = 24 << 20
+MAX_ERROR_CHARS = 16 * 1024
 
 _RUNNING: Mapping[Transition, WorkspaceStatus] = {"start": "starting", "stop": "stopping", "delete": "deleting"}
 _DONE: Mapping[Transition, WorkspaceStatus] = {"start": "running", "stop": "stopped", "delete": "deleted"}
@@ -115,10 +116,11 @@ def check_successor(head: StateHead, lineage: str, serial: int, *, allow_equal: 
 
 
 def describe_failure(error: str, possible_orphans: Sequence[str]) -> str:
-    """The error of a failed build, with what may have been left behind."""
+    """The error of a failed build, bounded and storable, with what may have been left behind."""
+    error = error.replace("\0", "")[:MAX_ERROR_CHARS]
     if not possible_orphans:
         return error
-    shown = ", ".join(possible_orphans[:20])
+    shown = ", ".join(name.replace("\0", "")[:300] for name in possible_orphans[:20])
     more = f" and {len(possible_orphans) - 20} more" if len(possible_orphans) > 20 else ""
     return (
         f"{error}\nThese resources may exist although the state does not know them; "

@@ -11,8 +11,8 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Router, WebSocket, delete, get, patch, post, put, websocket
 from litestar.di import Provide
-from litestar.openapi import ResponseSpec
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import ResponseSpec
 from litestar.response import ServerSentEvent
 from litestar.response.base import ASGIResponse
 

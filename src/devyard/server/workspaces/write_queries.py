@@ -194,7 +194,8 @@ async def record_use(connection: Executor, workspace_id: UUID, now: datetime, bu
     await connection.execute(
         """-- workspaces.record_use
         WITH used AS (
-            UPDATE workspaces SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2::timestamptz - interval '1 minute'
+            UPDATE workspaces SET last_used_at = $2
+            WHERE id = $1 AND last_used_at < $2::timestamptz - interval '1 minute'
         )
         UPDATE workspace_builds b
         SET deadline = least(greatest(b.deadline, $2::timestamptz + t.activity_bump_ms * interval '1 millisecond'),
