@@ -30,6 +30,7 @@ def main() -> None:
         server = start(Path(root), environment)
         try:
             measure(Path(root), environment, rounds)
+            run([*DEVYARD, "delete", "dev", "--yes"], environment)  # its sandbox would outlive the server
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(60)
