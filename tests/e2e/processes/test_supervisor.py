@@ -83,6 +83,8 @@ def test_kill_9_and_start_again_keeps_data_and_port(tmp_path, family):
             os.kill(server.pid, signal.SIGSTOP)
             os.kill(postmaster.pid, signal.SIGKILL)
             server.stop(signal.SIGKILL)
+    last = Server(tmp_path, postgres_url=None, http_address=address)
+    assert last.stop() == 0
     wait_for(lambda: not alive(family))
 
 
