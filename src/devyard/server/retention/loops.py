@@ -20,7 +20,7 @@ from devyard.server.retention import queries
 from devyard.server.services import Services
 from devyard.server.settings import ServerSettings
 
-PERIOD_S = 3600.0
+PERIOD_S = 900.0
 LEASE_S = PERIOD_S * 0.9
 PAUSE_S = 0.1
 BATCHES_A_ROUND = 2000
