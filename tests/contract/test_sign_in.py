@@ -149,7 +149,6 @@ async def test_refused_log_ins_are_in_the_audit_log_but_cannot_fill_it(
     for index in range(12):
         await anonymous.post("/users/login", json={"email": "Ada@example.com", "password": "nope"})
         await anonymous.post("/users/login", json={"email": f"who{index}@example.com", "password": "nope"})
-    assert await pool.fetchval("SELECT count(*) FROM audit_logs WHERE status_code = 401") == 0
     await gate.refusals.flush(pool)
     page = (await admin.get("/audit", params={"q": "action:login", "limit": 100})).json()
     refused = [row for row in page["audit_logs"] if row["status_code"] == 401]
