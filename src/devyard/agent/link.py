@@ -111,8 +111,13 @@ class Connection:
                 self.latency_ms = latency
 
 
-async def dial(url: str, token: str, *, held_timeout_s: float = HELD_TIMEOUT_S) -> Connection:
-    """Upgrades a new connection to the server at `url`. Raises LinkError, RefusedError, OSError."""
+async def dial(
+    url: str, token: str, *, on_sent: Callable[[], object] = lambda: None, held_timeout_s: float = HELD_TIMEOUT_S
+) -> Connection:
+    """Upgrades a new connection to the server at `url`; `on_sent` is called while the server thinks.
+
+    Raises LinkError, RefusedError, OSError.
+    """
     address = parse_relay_url(url)
     key = websocket.make_key()
     request = websocket.encode_handshake(
@@ -131,6 +136,7 @@ async def dial(url: str, token: str, *, held_timeout_s: float = HELD_TIMEOUT_S) 
     try:
         _keep_alive(writer)
         writer.write(request)
+        on_sent()
         async with asyncio.timeout(held_timeout_s):
             head = await _read_head(reader)
             if head.status != 101:
@@ -147,7 +153,11 @@ async def dial(url: str, token: str, *, held_timeout_s: float = HELD_TIMEOUT_S) 
 
 
 class ControlLink:
-    """Keeps the agent connected. `make_hello` is awaited after each upgrade, `on_message` called in order."""
+    """Keeps the agent connected.
+
+    `on_request` is called when an upgrade is asked for, `make_hello` awaited after it, `on_message` called in
+    order.
+    """
 
     def __init__(
         self,
@@ -157,12 +167,14 @@ class ControlLink:
         make_hello: Callable[[], Awaitable[Hello]],
         on_message: Callable[[ServerMessage], None],
         *,
+        on_request: Callable[[], object] = lambda: None,
         backoff: Backoff | None = None,
     ) -> None:
         self._url, self._token = url, token
         self._outbox = outbox
         self._make_hello = make_hello
         self._on_message = on_message
+        self._on_request = on_request
         self._backoff = backoff or Backoff()
         self._connection: Connection | None = None
         self._wake = asyncio.Event()
@@ -203,7 +215,7 @@ class ControlLink:
             await self._connection.close()
 
     async def _run_connection(self) -> None:
-        connection = await dial(self._url, self._token)
+        connection = await dial(self._url, self._token, on_sent=self._on_request)
         self._connection = connection
         log.info("connected to %s", self._url)
         try:

@@ -41,8 +41,7 @@ class Outbox:
         size = _size_of(report)
         self._waiting.append((report, size))
         self._bytes += size
-        while self._bytes > self._max_bytes and self._drop_one():
-            pass
+        self._enforce_bound()
         self.on_change()
 
     def take(self) -> Report | None:
@@ -67,12 +66,17 @@ class Outbox:
             _, report, size = self._sent.pop()
             self._waiting.appendleft((report, size))
         self._next_seq = 1
+        self._enforce_bound()
         self.on_change()
 
     @property
     def is_empty(self) -> bool:
         """Whether everything was stored by the server."""
         return not self._waiting and not self._sent
+
+    def _enforce_bound(self) -> None:
+        while self._bytes > self._max_bytes and self._drop_one():
+            pass
 
     def _drop_one(self) -> bool:
         for kinds in _DROPPED_FIRST:

@@ -9,7 +9,7 @@ SSH server's import.
 import asyncio
 import contextlib
 import logging
-import platform
+import os
 import signal
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -46,7 +46,14 @@ class Agent:
         self._settings = settings
         self._counts = Counts()
         self._outbox = Outbox()
-        self._link = ControlLink(settings.url, settings.token, self._outbox, self._make_hello, self._on_message)
+        self._link = ControlLink(
+            settings.url,
+            settings.token,
+            self._outbox,
+            self._make_hello,
+            self._on_message,
+            on_request=self._load_host_key,
+        )
         self._logs = LogShipper(self._outbox)
         self._shipping = ShippingHandler(self._logs)
         self._place = workplace.Workplace(settings)
@@ -167,11 +174,11 @@ class Agent:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MANIFEST_WAIT_S):
                 await self._has_manifest.wait()
-        machine = platform.machine()
+        system = os.uname()
         return Hello(
             version=REPORTED_VERSION,
-            os=platform.system().lower(),
-            arch=_ARCHITECTURES.get(machine, machine),
+            os=system.sysname.lower(),
+            arch=_ARCHITECTURES.get(system.machine, system.machine),
             expanded_directory=str(self._place.surroundings().directory),
             host_keys=[public_key],
         )

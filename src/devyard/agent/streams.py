@@ -7,6 +7,7 @@ earlier waits for that.
 
 import asyncio
 import importlib
+import os
 import socket
 from collections.abc import Callable
 from types import ModuleType
@@ -73,7 +74,7 @@ class StreamServer:
             await opened.refuse(f"{host}:{head.port} did not answer within {CONNECT_TIMEOUT_S:g} s.")
             return
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = os.strerror(error.errno) if isinstance(error.errno, int) and error.errno > 0 else str(error)
             await opened.refuse(f"No connection to {host}:{head.port} in the workspace: {reason}.")
             return
         try:

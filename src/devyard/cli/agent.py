@@ -1,10 +1,9 @@
 """`devyard agent`: runs inside a workspace, dials out, and serves it. Started by a template's init script.
 
-Everything heavy is imported when the command runs: the time from start to connection is part of the time
-that a user waits for a workspace.
+Everything heavy is imported when the command runs. Without flags cli/main.py starts the agent directly and
+this file is not loaded.
 """
 
-import os
 import sys
 
 import click
@@ -46,37 +45,17 @@ def agent(
     Exit status: 0 after an orderly stop, 77 when the server refuses this agent for good (its build is not the
     latest), 2 for unusable options.
     """
-    if os.getpid() == 1 and not no_reap:
-        from devyard.agent.reaper import split_off_reaper
+    from devyard.agent.start import start_agent
 
-        split_off_reaper()
-    from devyard.agent.settings import SettingsError, read_settings
-
-    try:
-        settings = read_settings(
-            os.environ,
+    sys.exit(
+        start_agent(
             url=agent_url or "",
             token=agent_token or "",
             token_file=agent_token_file or "",
             log_dir=log_dir,
             script_data_dir=script_data_dir,
+            log_level=log_level,
             block_file_transfer=block_file_transfer,
+            is_reaping=not no_reap,
         )
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from None
-    import asyncio
-    import logging
-
-    from devyard.agent.program import Agent
-
-    logging.basicConfig(
-        level=getattr(logging, log_level.upper()),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
     )
-    logging.getLogger("asyncssh").setLevel(logging.ERROR)
-
-    async def run() -> int:
-        return await Agent(settings).run()
-
-    sys.exit(asyncio.run(run()))

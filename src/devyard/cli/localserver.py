@@ -30,6 +30,7 @@ class Record(NamedTuple):
 
     pid: int
     url: str
+    address: str
 
 
 class LocalServer:
@@ -37,7 +38,7 @@ class LocalServer:
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
-        self.url = ""
+        self.url = self.address = ""
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,7 +50,7 @@ class LocalServer:
         record = read_record(self.data_dir)
         if record is None or not _is_alive(record.pid) or not is_ready(record.url):
             return False
-        self.url = record.url
+        self.url, self.address = record.url, record.address
         return True
 
     def start(self, http_address: str) -> None:
@@ -71,7 +72,7 @@ class LocalServer:
                 raise CommandFailed(f"The server ended while starting. Its last lines:\n{self.last_lines()}")
             record = read_record(self.data_dir)
             if record is not None and record.pid == self._child.pid and is_ready(record.url):
-                self.url = record.url
+                self.url, self.address = record.url, record.address
                 return
             time.sleep(0.05)
         self.stop()
@@ -119,7 +120,7 @@ def read_record(data_dir: Path) -> Record | None:
     """`server.json`, or None."""
     try:
         content = json.loads((data_dir / "server.json").read_bytes())
-        return Record(int(content["pid"]), str(content["access_url"]))
+        return Record(int(content["pid"]), str(content["access_url"]), str(content["address"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -19,6 +19,10 @@ def run() -> None:
 
         if answer_quickly(arguments[1:]):
             return
+    if arguments == ["agent"]:  # what a workspace's init script runs: a user is waiting for it
+        from devyard.agent.start import start_agent
+
+        end_process(start_agent())
     from devyard.cli.root import run_command
 
     end_process(run_command(arguments))

@@ -30,7 +30,7 @@ from devyard.sdk.session import Session, read_session, write_private, write_sess
 from devyard.wire.errors import AppError, NotFound
 from devyard.wire.identity import CreateFirstUserRequest
 from devyard.wire.templates import CreateTemplateVersionRequest
-from devyard.wire.workspaces import CreateWorkspaceRequest, Workspace
+from devyard.wire.workspaces import CreateBuildRequest, CreateWorkspaceRequest, Workspace
 
 RECORD_NAME = "quickstart.json"
 DEFAULT_ADDRESS = "127.0.0.1:7080"
@@ -42,6 +42,7 @@ class Kept(msgspec.Struct, omit_defaults=True):
     """What earlier runs made up."""
 
     http_address: str = ""
+    access_url: str = ""
     email: str = ""
     username: str = ""
     password: str = ""
@@ -122,12 +123,14 @@ class _Quickstart:
             if self.server.find_running():
                 done(f"It runs already, at {self.server.url}")
                 return
-            address = http_address or self.kept.http_address or choose_address(DEFAULT_ADDRESS)
-            self.server.start(address)
-            if not http_address and address != self.kept.http_address:
-                self.kept.http_address = address
-                self._keep()
+            self.server.start(self._choose_address(http_address))
             done(f"Server ready at {self.server.url}")
+
+    def _choose_address(self, wanted: str) -> str:
+        """The address wanted, else that of the last run, where the agents of workspaces look for it."""
+        if wanted and not wanted.endswith(":0"):
+            return wanted
+        return choose_address(self.kept.http_address or wanted or DEFAULT_ADDRESS)
 
     def _sign_in(self) -> Client:
         url = self.server.url.rstrip("/")
@@ -142,7 +145,7 @@ class _Quickstart:
                 write_session(self.settings.config_dir, Session(url, token))
             client = self.settings.client_of(Session(url, token))
             done(f"Signed in as {users.get_user(client).username}")
-        if stored.url not in ("", url):
+        if stored.url not in ("", url, self.kept.access_url):
             note(f"  The CLI was signed in to {stored.url} before. Go back with: devyard login {stored.url}")
         return client
 
@@ -201,12 +204,22 @@ class _Quickstart:
                     with contextlib.suppress(CommandFailed):
                         follow_build(client, workspace.latest_build, stream=log)
                     workspace = workspaces.get_workspace(client, workspace.id)
+                has_moved = self.kept.access_url not in ("", self.server.url)
+                if has_moved and workspace.latest_build.status == "running":
+                    # Its agent looks for the server where it was: a new build tells it where it is.
+                    stop = workspaces.create_build(client, workspace.id, CreateBuildRequest("stop", reason="cli"))
+                    with contextlib.suppress(CommandFailed):  # the start below decides
+                        follow_build(client, stop, stream=log)
+                    workspace = workspaces.get_workspace(client, workspace.id)
                 if not is_new and workspace.latest_build.status != "running":
                     workspace.latest_build = workspaces.create_build(
                         client, workspace.id, start_request(workspace, "cli")
                     )
                 follow_build(client, workspace.latest_build, stream=log)
                 wait_for_agents(client, workspaces.get_workspace(client, workspace.id))
+            self.kept.access_url = self.server.url
+            self.kept.http_address = self.server.address
+            self._keep()
             done(f"Workspace {WORKSPACE} is {'built' if is_new else 'running'}, its agent connected")
 
     def _find_workspace(self, client: Client) -> tuple[Workspace, bool]:

@@ -22,7 +22,9 @@ def set_up_logs(log_format: LogFormat = "auto", *, is_verbose: bool = False) -> 
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if is_human else [structlog.processors.dict_tracebacks]),
-            structlog.dev.ConsoleRenderer() if is_human else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+            if is_human
+            else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if is_verbose else logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),

@@ -218,7 +218,7 @@ async def run_relay(config: RelayConfig, control: ControlPipe) -> None:
 
 
 def _report_stall(stall: Stall) -> None:
-    _log.warning("loop_stalled", blocked_s=round(stall.blocked_s, 3), where=stall.where, stack=stall.stack)
+    _log.warning("loop_stalled", blocked_s=round(stall.blocked_s, 3), where=stall.where, frames=stall.stack)
 
 
 def _read_first_line(head: RequestHead) -> bytes:

@@ -23,7 +23,8 @@ async def test_sftp_moves_a_file_both_ways_and_lists(
 ) -> None:
     local = tmp_path_factory.mktemp("local")
     (local / "a.bin").write_bytes(os.urandom(3_000_001))
-    batch = f"put {local}/a.bin b.bin\nmkdir d\nrename b.bin d/c.bin\nget d/c.bin {local}/back.bin\nls -l d\nrm d/c.bin\nrmdir d\n"
+    batch = f"put {local}/a.bin b.bin\nmkdir d\nrename b.bin d/c.bin\nget d/c.bin {local}/back.bin\n"
+    batch += "ls -l d\nrm d/c.bin\nrmdir d\n"
     result = await workspace.run(
         "sftp", "-F", "none", "-b", "-", *workspace.ssh_options(), "u@127.0.0.1", stdin=batch.encode()
     )

@@ -83,7 +83,8 @@ async def test_lost_client_hangs_up_its_command(workspace: Workspace) -> None:
     marker = workspace.home / "hup"
     ssh = asyncio.ensure_future(
         workspace.ssh(
-            f"exec 2>/dev/null; trap 'echo hup > {marker}; exit' HUP; touch {marker}.up; while :; do sleep 0.05; done"
+            f"exec 2>/dev/null; trap 'echo hup > {marker}; exit' HUP; touch {marker}.up; "
+            "while :; do sleep 0.05; done"
         )
     )
     while not (workspace.home / "hup.up").exists():

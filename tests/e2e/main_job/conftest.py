@@ -1,5 +1,6 @@
 """A whole Devyard as a user starts it, and the CLI as a user runs it."""
 
+import asyncio
 import json
 import os
 import secrets
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from devyard.provisioner.sandbox.runtime import Sandboxes
 
 
 @dataclass
@@ -124,3 +127,12 @@ def devyard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devyard]:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+        finally:
+            asyncio.run(stop_sandboxes(root / "data" / "sandboxes"))
+
+
+async def stop_sandboxes(root: Path) -> None:
+    """End what a failed test left running: sandboxes outlive their server on purpose."""
+    sandboxes = Sandboxes(root)
+    for sandbox in await sandboxes.list():
+        await sandboxes.stop(sandbox.id)

@@ -83,6 +83,8 @@ def test_kill_9_and_start_again_keeps_data_and_port(tmp_path, family):
             os.kill(server.pid, signal.SIGSTOP)
             os.kill(postmaster.pid, signal.SIGKILL)
             server.stop(signal.SIGKILL)
+    last = Server(tmp_path, postgres_url=None, http_address=address)
+    assert last.stop() == 0
     wait_for(lambda: not alive(family))
 
 
@@ -209,3 +211,30 @@ def test_a_data_directory_with_a_long_path(tmp_path, family):
     assert len(str(deep)) > 160
     assert fetch(server.url).json()["starts"] == 1
     assert server.stop() == 0
+
+
+def test_the_same_signal_twice_at_once_is_one_order(tmp_path, family):
+    server = Server(tmp_path)
+    family += server.family()
+    server.process.send_signal(signal.SIGTERM)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(15) == 0
+    assert not any("ending_at_once" in line for line in server.lines)
+
+
+def test_a_second_signal_skips_the_patience(tmp_path, family):
+    server = Server(tmp_path)
+    family += server.family()
+    request = subprocess.Popen(
+        [sys.executable, "-c", f"import httpx; httpx.get('{server.url}/slow?60', timeout=90)"],
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(lambda: psutil.Process(request.pid).net_connections())
+    time.sleep(0.3)
+    began = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(1.2)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(15) == 0
+    assert time.monotonic() - began < 5
+    assert request.wait(10) != 0

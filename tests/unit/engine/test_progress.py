@@ -36,6 +36,8 @@ def test_events_become_lines() -> None:
     log = Log()
     log.feed(**hook("apply_start", "a.b"))
     log.feed(**hook("refresh_start", "a.c"))
+    log.feed(**hook("apply_start", "data.a.d", "read"))
+    log.feed(**hook("apply_complete", "data.a.d", "read"))
     log.progress.on_line(b"not json at all\r")
     log.feed(**{"@level": "info", "@message": "Future kind", "type": "unheard_of"})
     assert log.texts == ["a.b: apply_start", "not json at all", "Future kind"]

@@ -53,3 +53,16 @@ def test_json_lines_of_both_kinds(capsys):
     assert first["ticket"] == REDACTED
     assert (second["message"], second["process"], second["password"]) == ("plain words", "relay", REDACTED)
     assert first["time"].endswith("Z")
+
+
+@pytest.mark.usefixtures("_restored_logging")
+def test_a_stall_can_be_read_by_people(capsys):
+    """The console renderer has fields of its own meaning; the watchdog's report must not collide with one."""
+    from devyard.proxy.relay import _report_stall
+    from devyard.runtime.watchdog import Stall
+
+    set_up_logs("human", "info", process="relay")
+    _report_stall(Stall(0.25, "x.py:3 block", ["a.py:1 outer", "x.py:3 block"]))
+    text = capsys.readouterr().err
+    assert "x.py:3 block" in text
+    assert "Logging error" not in text

@@ -31,6 +31,11 @@ class FileServer(asyncssh.SFTPServer):
         """Paths are shown as they are."""
         return path
 
+    def exit(self) -> None:
+        """Ends the SFTP subsystem as the program sftp-server would; scp takes a missing status for a failure."""
+        if self.channel.get_subsystem() == "sftp":
+            self.channel.exit(0)
+
     async def read(self, file_obj: object, offset: int, size: int) -> bytes:
         """Reads at a position."""
         return await asyncio.to_thread(os.pread, _descriptor(file_obj), size, offset)

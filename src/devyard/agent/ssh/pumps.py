@@ -8,7 +8,8 @@ import asyncio
 import os
 from collections.abc import Callable
 
-CHUNK_BYTES = 128 * 1024
+CHUNK_BYTES = 64 * 1024
+"""A pipe holds as much; larger buffers are mapped and unmapped by the allocator for each read."""
 IN_HIGH_BYTES = 256 * 1024
 READS_PER_TURN = 4
 

@@ -118,9 +118,8 @@ class Progress:
             return
         if event.hook:
             self._take_hook(event, event.hook)
-        level = _LEVELS.get(event.type, "warn" if event.level == "warn" else "info")
         if event.message.strip():
-            self._log.pass_on(event.message, level)
+            self._log.pass_on(event.message, _decide_level(event))
 
     def on_error_line(self, line: bytes) -> None:
         """Takes a line of standard error, or one that is no event."""
@@ -160,6 +159,13 @@ class Progress:
             if len(self.timings) < MAX_TIMINGS:
                 ended_at = _read_time(event.timestamp)
                 self.timings.append(Timing(self._stage, "terraform", action, address, started_at, ended_at))
+
+
+def _decide_level(event: _Event) -> LogLevel:
+    is_read = event.hook is not None and event.hook.action == "read"
+    if is_read and event.type in ("apply_start", "apply_complete"):
+        return "debug"  # data sources: of interest only while a slow one is read
+    return _LEVELS.get(event.type, "warn" if event.level == "warn" else "info")
 
 
 def _read_time(text: str) -> datetime:

@@ -139,4 +139,4 @@ def _max_open_connections() -> int:
 
 
 def _report_stall(stall: Stall) -> None:
-    _log.warning("loop_stalled", blocked_s=round(stall.blocked_s, 3), where=stall.where, stack=stall.stack)
+    _log.warning("loop_stalled", blocked_s=round(stall.blocked_s, 3), where=stall.where, frames=stall.stack)

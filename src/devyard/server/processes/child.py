@@ -118,6 +118,11 @@ class Child:
         if self._run is not None:
             self._run.process.send_signal(signal_number)
 
+    def kill(self) -> None:
+        """Ends it for good without patience; `stop` still waits for it."""
+        self._is_wanted = False
+        self.send_signal(signal.SIGKILL)
+
     async def stop(self) -> None:
         """Ends it for good; returns when it is gone."""
         self._is_wanted = False

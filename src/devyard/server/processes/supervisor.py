@@ -33,6 +33,8 @@ BIND_PATIENCE_S = 3.0
 POSTGRES_PATIENCE_S = 60.0
 MAX_FIRST_FAILURES = 3
 API_STOP_S = 12.0
+SECOND_SIGNAL_S = 1.0
+"""A second signal counts as impatience from this long after the first."""
 PROVISIONER_FINISH_S = 8.0
 PROVISIONER_CANCEL_S = 10.0
 
@@ -79,6 +81,7 @@ class _Supervisor:
         self._apis: list[Child] = []
         self._provisioners: list[Child] = []
         self._ended = asyncio.Event()
+        self._told_at = 0.0
         self._failure = ""
         self._is_ready = False
 
@@ -223,11 +226,15 @@ class _Supervisor:
         return on_exit
 
     def _on_signal(self, signal_number: signal.Signals) -> None:
+        now = time.monotonic()
         if self._ended.is_set():
-            _log.warning("ending_at_once", signal=signal_number.name)
-            for child in (*self._provisioners, *self._apis):
-                child.send_signal(signal.SIGKILL)
+            # Wrappers such as timeout(1) send the same order twice, to the process and to its group.
+            if now - self._told_at >= SECOND_SIGNAL_S:
+                _log.warning("ending_at_once", signal=signal_number.name)
+                for child in (*self._provisioners, *self._apis):
+                    child.kill()
             return
+        self._told_at = now
         _log.info("ending", signal=signal_number.name)
         self._ended.set()
 
