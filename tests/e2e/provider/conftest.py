@@ -67,6 +67,7 @@ class FakeSandboxes:
         self.homes: dict[str, Path] = {}
         self.running: dict[str, SandboxSpec] = {}
         self.refusal = ""
+        self.delay_s = 0.0
 
     async def create_home(self, home_id: str, *, name: str) -> Path:
         return self.homes.setdefault(home_id, Path("/homes") / home_id)
@@ -80,6 +81,7 @@ class FakeSandboxes:
     async def start(self, spec: SandboxSpec) -> SandboxStatus:
         if self.refusal:
             raise SandboxError(self.refusal)
+        await asyncio.sleep(self.delay_s)
         self.running[spec.id] = spec
         return SandboxStatus(id=spec.id, pid=1000 + len(self.running))
 
@@ -87,6 +89,7 @@ class FakeSandboxes:
         return SandboxStatus(id=sandbox_id, pid=1001) if sandbox_id in self.running else None
 
     async def stop(self, sandbox_id: str) -> None:
+        await asyncio.sleep(self.delay_s)
         self.running.pop(sandbox_id, None)
 
 

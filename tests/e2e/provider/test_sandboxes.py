@@ -50,6 +50,16 @@ async def test_home_survives_stop_and_goes_with_destroy(terraform: Terraform) ->
     assert (terraform.sandboxes.running, terraform.sandboxes.homes) == ({}, {})
 
 
+async def test_calls_may_take_their_time(terraform: Terraform) -> None:
+    """Terraform looks each second whether the attached provider's process lives."""
+    terraform.write(TEMPLATE)
+    terraform.sandboxes.delay_s = 2.5
+    await terraform.apply_well(build(1))
+    assert len(terraform.sandboxes.running) == 1
+    await terraform.apply_well(build(2, "stop"))
+    assert terraform.sandboxes.running == {}
+
+
 async def test_a_sandbox_that_died_is_made_again(terraform: Terraform) -> None:
     terraform.write(TEMPLATE)
     await terraform.apply_well(build(1))

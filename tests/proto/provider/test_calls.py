@@ -74,7 +74,7 @@ async def test_reattach_names_all_four_providers(client: Client) -> None:
     assert tuple(reattach) == ADDRESSES
     entry = reattach[ADDRESSES[0]]
     assert isinstance(entry, dict)
-    assert (entry["Test"], entry["Pid"], entry["ProtocolVersion"]) == (True, 2147483647, 5)
+    assert (entry["Test"], entry["Pid"], entry["ProtocolVersion"]) == (True, client.server.stand_in_pid, 5)
 
 
 async def test_only_the_owner_may_connect(client: Client) -> None:

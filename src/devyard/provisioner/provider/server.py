@@ -38,8 +38,12 @@ _MAX_CALLS = 128
 
 _CLOSE_GRACE_S = 5.0
 
-_NO_PROCESS = 2147483647
-"""Above the highest pid of any kernel: Terraform kills the pid named here when the socket does not answer."""
+_STAND_IN = ("cat",)
+"""The program of the process that TF_REATTACH_PROVIDERS names: it does nothing, and ends with its standard input.
+
+Terraform looks each second whether that process lives, and cancels its calls in flight when it does not; older
+ones kill it when the socket does not answer. So it has to be a real one, and must not be one that matters.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -47,8 +51,11 @@ _log = structlog.get_logger(__name__)
 class ProviderServer:
     """A running provider."""
 
-    def __init__(self, socket_path: Path, sandboxes: SandboxRuntime | None) -> None:
+    def __init__(
+        self, socket_path: Path, sandboxes: SandboxRuntime | None, stand_in: asyncio.subprocess.Process
+    ) -> None:
         self._socket_path = socket_path
+        self._stand_in = stand_in
         self._service = ProviderService(sandboxes)
         self._calls = _Calls()
         # grpc.aio closes the socket of a server that nobody refers to.
@@ -71,11 +78,19 @@ class ProviderServer:
                 f"{socket_path} can't be a provider's socket: it has {length} bytes; "
                 f"it has to be absolute, with at most {MAX_SOCKET_PATH_BYTES}"
             )
-        provider = cls(socket_path, sandboxes)
+        stand_in = await asyncio.create_subprocess_exec(
+            *_STAND_IN, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, start_new_session=True
+        )
+        provider = cls(socket_path, sandboxes, stand_in)
         provider._server.add_insecure_port(f"unix:{socket_path}")
         await asyncio.to_thread(socket_path.chmod, 0o600)
         await provider._server.start()
         return provider
+
+    @property
+    def stand_in_pid(self) -> int:
+        """The process that Terraform takes for this server."""
+        return self._stand_in.pid
 
     def use(self, context: BuildContext) -> Capture:
         """Announces the next run of Terraform; the capture fills while it runs."""
@@ -86,7 +101,7 @@ class ProviderServer:
         entry = {
             "Protocol": "grpc",
             "ProtocolVersion": 5,
-            "Pid": _NO_PROCESS,
+            "Pid": self.stand_in_pid,
             "Test": True,
             "Addr": {"Network": "unix", "String": str(self._socket_path)},
         }
@@ -98,6 +113,9 @@ class ProviderServer:
         await self._server.stop(grace=_CLOSE_GRACE_S)
         await self._calls.finish(_CLOSE_GRACE_S - (asyncio.get_running_loop().time() - begun))
         await asyncio.to_thread(self._socket_path.unlink, missing_ok=True)
+        if self._stand_in.stdin:
+            self._stand_in.stdin.close()
+        await self._stand_in.wait()
 
 
 def _provider_handler(service: ProviderService, calls: "_Calls") -> grpc.GenericRpcHandler:
