@@ -6,7 +6,7 @@ import msgspec
 from devyard.cli.lazy import LazyGroup
 from devyard.cli.output import Column, Listing, list_options, yes_no
 from devyard.cli.settings import Settings, variables
-from devyard.cli.templates import choose_organization
+from devyard.cli.templates.command import choose_organization
 from devyard.sdk import organizations as api
 from devyard.sdk.client import Client
 from devyard.wire.identity import Organization, OrganizationMember
