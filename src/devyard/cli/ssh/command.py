@@ -3,12 +3,10 @@
 Editors start `ssh --stdio` for each connection, so everything that a given call does not need is imported later.
 """
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from devyard.cli.connect import presence
 from devyard.cli.connect.agentstream import AgentStream, open_agent_stream
@@ -16,34 +14,13 @@ from devyard.cli.durations import read_duration
 from devyard.cli.failures import CommandFailed
 from devyard.cli.settings import Settings, variables
 from devyard.cli.ssh.connectionlog import ConnectionLog
+from devyard.cli.ssh.options import SshOptions
 from devyard.cli.workspaces.targets import choose_agent, load_target, parse_host
-from devyard.cli.workspaces.waiting import WaitMode, ensure_running, wait_for_agent
+from devyard.cli.workspaces.waiting import ensure_running, wait_for_agent
 from devyard.net.client import Head
 from devyard.net.upgrade import AgentRefusedError
 from devyard.sdk.client import Client
 from devyard.wire.workspaces import Workspace, WorkspaceAgent
-
-
-class SshOptions(msgspec.Struct, frozen=True):
-    """The command line, as Click read it."""
-
-    workspace: str
-    command: tuple[str, ...]
-    stdio: bool
-    ssh_host_prefix: str
-    hostname_suffix: str
-    wait: WaitMode
-    no_wait: bool
-    disable_autostart: bool
-    forward_agent: bool
-    identity_agent: str
-    remote_forward: tuple[str, ...]
-    environment: tuple[str, ...]
-    usage_app: str
-    network_info_dir: Path | None
-    network_info_interval: timedelta
-    log_dir: Path | None
-    workspace_poll_interval: timedelta
 
 
 @click.command("ssh")

@@ -6,7 +6,6 @@ workspace is stopped.
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from devyard.cli.connect import presence
 from devyard.cli.connect.agentstream import AgentStream
@@ -15,12 +14,10 @@ from devyard.cli.output import note
 from devyard.cli.settings import Settings
 from devyard.cli.ssh.connectionlog import ConnectionLog
 from devyard.cli.ssh.knownhosts import remember_host
+from devyard.cli.ssh.options import SshOptions
 from devyard.net.address import parse_relay_url
 from devyard.sdk.client import Client
 from devyard.wire.workspaces import Workspace, WorkspaceAgent
-
-if TYPE_CHECKING:
-    from devyard.cli.ssh.command import SshOptions
 
 
 def run_stdio(
@@ -29,7 +26,7 @@ def run_stdio(
     workspace: Workspace,
     agent: WorkspaceAgent,
     stream: AgentStream,
-    options: "SshOptions",
+    options: SshOptions,
     log: ConnectionLog,
 ) -> int:
     """Passes bytes until the end; always 0: how the session ended is said inside the stream."""
@@ -57,7 +54,7 @@ def run_stdio(
 
 
 def _start_figures(
-    client: Client, agent: WorkspaceAgent, stream: AgentStream, options: "SshOptions", counts: Counts
+    client: Client, agent: WorkspaceAgent, stream: AgentStream, options: SshOptions, counts: Counts
 ) -> presence.NetworkFigures:
     assert options.network_info_dir is not None
     options.network_info_dir.mkdir(parents=True, exist_ok=True)
