@@ -9,10 +9,10 @@ import click
 from devyard.cli.durations import read_duration
 from devyard.cli.failures import CommandFailed
 from devyard.cli.lazy import Entry, LazyGroup
+from devyard.cli.organizations import choose_organization, organization_option
 from devyard.cli.output import Column, Listing, ago, list_options, note, short_duration
 from devyard.cli.prompts import require_yes
-from devyard.cli.settings import Settings, variables
-from devyard.sdk import organizations
+from devyard.cli.settings import Settings
 from devyard.sdk import templates as api
 from devyard.sdk.client import Client
 from devyard.wire.errors import NotFound
@@ -32,10 +32,6 @@ COLUMNS: tuple[Column[Template], ...] = (
     Column("used by", lambda t: f"{t.active_user_count} user{'' if t.active_user_count == 1 else 's'}"),
     Column("default ttl", lambda t: short_duration(timedelta(milliseconds=t.default_ttl_ms)), is_default=False),
     Column("description", lambda t: t.description, is_default=False),
-)
-
-organization_option = click.option(
-    "-O", "--org", default="", envvar=variables("ORGANIZATION"), help="Organization (default: the default one)."
 )
 
 
@@ -150,19 +146,6 @@ def edit(
     template = load_template(client, org, name)
     api.update_template(client, template.id, request)
     note(f"Template {new_name or name} is changed.")
-
-
-def choose_organization(client: Client, name: str) -> str:
-    """The organization's id: the one named, or the default one. Raises CommandFailed."""
-    found = organizations.list_organizations(client)
-    for organization in found:
-        if name in (organization.name, str(organization.id)) if name else organization.is_default:
-            return str(organization.id)
-    if name:
-        raise CommandFailed(f"There is no organization {name!r} that you are in.")
-    if len(found) == 1:
-        return str(found[0].id)
-    raise CommandFailed(f"Which organization? Add --org with one of: {', '.join(o.name for o in found)}.")
 
 
 def load_template(client: Client, organization: str, name: str) -> Template:

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from devyard.cli.failures import CommandFailed
+from devyard.cli.organizations import organization_option
 from devyard.cli.output import note
 from devyard.cli.settings import Settings
 from devyard.cli.templates.archive import unpack_archive
-from devyard.cli.templates.command import load_template, organization_option
+from devyard.cli.templates.command import load_template
 from devyard.sdk import templates
 from devyard.wire.errors import NotFound
 

@@ -7,11 +7,11 @@ import click
 
 from devyard.cli.failures import CommandFailed
 from devyard.cli.joblog import follow_import
+from devyard.cli.organizations import choose_organization, organization_option
 from devyard.cli.output import note
 from devyard.cli.prompts import confirm
 from devyard.cli.settings import Settings
 from devyard.cli.templates.archive import pack_directory
-from devyard.cli.templates.command import choose_organization, organization_option
 from devyard.cli.workspaces.parameters import parse_pairs, read_parameter_file
 from devyard.sdk import templates
 from devyard.sdk.client import Client

@@ -5,9 +5,10 @@ import msgspec
 
 from devyard.cli.failures import CommandFailed
 from devyard.cli.lazy import LazyGroup
+from devyard.cli.organizations import organization_option
 from devyard.cli.output import Column, Listing, ago, list_options, note
 from devyard.cli.settings import Settings, variables
-from devyard.cli.templates.command import load_template, organization_option
+from devyard.cli.templates.command import load_template
 from devyard.sdk import templates
 from devyard.wire.errors import NotFound
 from devyard.wire.templates import TemplateVersion
