@@ -3,8 +3,10 @@
 Called by main.py. Invariant: listing or completing commands imports none of them.
 """
 
+import io
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
@@ -90,8 +92,15 @@ def run_command(arguments: Sequence[str]) -> int:
     is_verbose = "-v" in arguments or "--verbose" in arguments
     try:
         command = build_root()
+        _lose_no_line(sys.stdout)
         result = command.main(hoist_globals(list(arguments)), prog_name="devyard", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BaseException as error:
         return report_failure(error, is_verbose=is_verbose)
+
+
+def _lose_no_line(stream: TextIO | None) -> None:
+    """A terminal that lacks a character gets a question mark for it, not the end of the command."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="replace")

@@ -122,8 +122,9 @@ def _listen(forwards: Sequence[Forward]) -> list[socket.socket]:
         except OSError as error:
             for listener in listeners:
                 listener.close()
+            reason = (error.strerror or str(error)).partition(" (while")[0]  # create_server adds the address
             raise CommandFailed(
-                f"Port {forward.local_port} can't be opened here: {error.strerror}. "
+                f"Port {forward.local_port} can't be opened here: {reason}. "
                 f"Choose another one: --tcp PORT:{forward.remote_port}"
             ) from None
     return listeners

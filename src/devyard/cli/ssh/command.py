@@ -12,6 +12,7 @@ from devyard.cli.connect import presence
 from devyard.cli.connect.agentstream import AgentStream, open_agent_stream
 from devyard.cli.durations import read_duration
 from devyard.cli.failures import CommandFailed
+from devyard.cli.output import note
 from devyard.cli.settings import Settings, variables
 from devyard.cli.ssh.connectionlog import ConnectionLog
 from devyard.cli.ssh.options import SshOptions
@@ -19,8 +20,13 @@ from devyard.cli.workspaces.targets import choose_agent, load_target, parse_host
 from devyard.cli.workspaces.waiting import ensure_running, wait_for_agent
 from devyard.net.client import Head
 from devyard.net.upgrade import AgentRefusedError
+from devyard.sdk import workspaces
 from devyard.sdk.client import Client
+from devyard.wire.errors import AppError, NotFound
 from devyard.wire.workspaces import Workspace, WorkspaceAgent
+
+CONNECTION_LOST = 255
+"""ssh(1)'s status when the connection failed."""
 
 
 @click.command("ssh")
@@ -117,11 +123,16 @@ def _connect(settings: Settings, client: Client, options: SshOptions, log: Conne
         from devyard.cli.ssh.stdio import run_stdio
 
         return run_stdio(settings, client, workspace, agent, stream, options, log)
-    return _run_session(settings, workspace, agent, stream, options)
+    return _run_session(settings, client, workspace, agent, stream, options)
 
 
 def _run_session(
-    settings: Settings, workspace: Workspace, agent: WorkspaceAgent, stream: AgentStream, options: SshOptions
+    settings: Settings,
+    client: Client,
+    workspace: Workspace,
+    agent: WorkspaceAgent,
+    stream: AgentStream,
+    options: SshOptions,
 ) -> int:
     from devyard.cli.ssh.openssh import SshRequest, find_ssh, run_openssh
 
@@ -136,7 +147,23 @@ def _run_session(
     )
     binary = find_ssh()
     if binary is not None:
-        return run_openssh(binary, stream, request)
-    from devyard.cli.ssh.pythonssh import run_pythonssh
+        status = run_openssh(binary, stream, request)
+    else:
+        from devyard.cli.ssh.pythonssh import run_pythonssh
 
-    return run_pythonssh(stream, request)
+        status = run_pythonssh(stream, request)
+    if status == CONNECTION_LOST:
+        _explain_end(client, workspace)
+    return status
+
+
+def _explain_end(client: Client, workspace: Workspace) -> None:
+    """Why a connection ended, where the workspace's own end is the reason."""
+    try:
+        status = workspaces.get_workspace(client, workspace.id).latest_build.status
+    except NotFound:
+        status = "deleted"
+    except AppError:
+        return
+    if status != "running":
+        note(f"Workspace {workspace.name} is {status}.")

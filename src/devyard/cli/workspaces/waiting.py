@@ -36,9 +36,7 @@ def ensure_running(
         if build.status in ("pending", "starting", "stopping", "canceling"):
             _follow_to_stderr(client, workspace, must_succeed=build.transition == "start")
         elif not starts:
-            raise CommandFailed(
-                f"Workspace {workspace.name!r} is {build.status}. Start it with: devyard start {workspace.name}"
-            )
+            raise CommandFailed(_explain_rest(workspace))
         else:
             workspace = _start(client, workspace, reason)
             continue
@@ -46,6 +44,16 @@ def ensure_running(
     raise CommandFailed(
         f"Workspace {workspace.name!r} does not come to rest: it is {workspace.latest_build.status}."
     )
+
+
+def _explain_rest(workspace: Workspace) -> str:
+    name, build = workspace.name, workspace.latest_build
+    again = f"Start it with: devyard start {name}"
+    if build.status == "failed":
+        return f"The last build of workspace {name!r} failed; its log: devyard logs {name}\n{again}"
+    if build.status == "canceled":
+        return f"The last build of workspace {name!r} was canceled. {again}"
+    return f"Workspace {name!r} is {build.status}. {again}"
 
 
 def start_request(workspace: Workspace, reason: BuildReason) -> CreateBuildRequest:
