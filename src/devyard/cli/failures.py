@@ -59,7 +59,7 @@ def _report_refusal(error: BaseException, *, is_verbose: bool) -> int:
         _say(message)
         return EXIT_FAILURE
     if isinstance(error, OSError):
-        _say(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
+        _say(f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}.")
         if is_verbose:
             _say(_write_details(error))
         return EXIT_FAILURE

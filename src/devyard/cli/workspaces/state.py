@@ -49,6 +49,8 @@ def push(settings: Settings, workspace: str, file: Path, number: int) -> None:
     data = sys.stdin.buffer.read(MAX_STATE_BYTES + 1) if str(file) == "-" else file.read_bytes()
     if len(data) > MAX_STATE_BYTES:
         raise CommandFailed(f"The state is larger than {MAX_STATE_BYTES >> 20} MiB.")
+    if not data.lstrip().startswith(b"{"):
+        raise CommandFailed(f"{file} is no Terraform state: a state is a JSON object.")
     client = settings.client()
     build = _build(client, workspace, number)
     builds.put_state(client, build.id, data)
