@@ -62,10 +62,10 @@ def test_version_is_answered_without_a_command_line_library(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "module"),
     [
-        (("list",), "devyard.cli.list"),
-        (("ssh", "--stdio", "dev"), "devyard.cli.ssh"),
-        (("ssh", "dev", "--", "true"), "devyard.cli.ssh"),
-        (("show", "dev"), "devyard.cli.show"),
+        (("list",), "devyard.cli.workspaces.list"),
+        (("ssh", "--stdio", "dev"), "devyard.cli.ssh.command"),
+        (("ssh", "dev", "--", "true"), "devyard.cli.ssh.command"),
+        (("show", "dev"), "devyard.cli.workspaces.show"),
     ],
 )
 def test_hot_commands_stay_light(tmp_path: Path, arguments: tuple[str, ...], module: str) -> None:

@@ -1,1 +1,1 @@
-"""The command line: one file per command family, imported when used."""
+"""The command line: a file or a folder per command family, imported when used; root.py lists them all."""

@@ -44,10 +44,14 @@ def report_failure(error: BaseException, *, is_verbose: bool = False) -> int:
 
 
 def _report_refusal(error: BaseException, *, is_verbose: bool) -> int:
-    from devyard.wire.errors import AppError, Unauthenticated
+    from devyard.wire.errors import AppError, NotFound, Unauthenticated
 
     if isinstance(error, AppError):
         message = str(error)
+        if isinstance(error, NotFound) and message == str(NotFound()):
+            message = (
+                "There is no such thing here, or your roles do not let you see it. Who you are: devyard whoami"
+            )
         if isinstance(error, Unauthenticated) and "devyard login" not in message:
             message += "\nSign in with: devyard login"
         if error.request_id and (is_verbose or error.status >= 500):
@@ -55,7 +59,7 @@ def _report_refusal(error: BaseException, *, is_verbose: bool) -> int:
         _say(message)
         return EXIT_FAILURE
     if isinstance(error, OSError):
-        _say(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
+        _say(f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}.")
         if is_verbose:
             _say(_write_details(error))
         return EXIT_FAILURE
@@ -65,7 +69,9 @@ def _report_refusal(error: BaseException, *, is_verbose: bool) -> int:
 
 
 def _say_usage(error: click.ClickException) -> None:
-    if isinstance(error, click.UsageError) and error.ctx is not None:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        _say(error.format_message())  # the whole help is the message
+    elif isinstance(error, click.UsageError) and error.ctx is not None:
         _say(f"{error.format_message()}\nSee: {error.ctx.command_path} --help")
     else:
         _say(error.format_message())

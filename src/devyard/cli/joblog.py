@@ -12,13 +12,14 @@ from typing import TextIO
 
 from devyard.cli.failures import EXIT_INTERRUPTED, CommandFailed
 from devyard.cli.output import note, plain
-from devyard.sdk import builds, templates
+from devyard.sdk import builds, provisioners, templates
 from devyard.sdk.client import Client
 from devyard.sdk.logstream import follow_job_log
 from devyard.wire.jobs import ProvisionerJob, ProvisionerJobLog
 from devyard.wire.templates import TemplateVersion
 from devyard.wire.workspaces import WorkspaceBuild
 
+SECOND_THOUGHTS_S = 2.0
 ENDED = frozenset({"succeeded", "failed", "canceled"})
 
 
@@ -86,9 +87,9 @@ def follow_build(
         current = builds.get_build(client, build.id)
         return current.job
 
-    label = f"{build.workspace_owner_name}/{build.workspace_name}"
+    label = f"Build {build.build_number} of {build.workspace_owner_name}/{build.workspace_name}"
     job = _follow(client, f"/workspacebuilds/{build.id}/logs", refresh, stream or sys.stdout, is_verbose, label)
-    _check_end(job, f"Build {build.build_number} of {label} ({build.transition})")
+    _check_end(job, f"{label} ({build.transition})")
     return current
 
 
@@ -103,9 +104,9 @@ def follow_import(
         current = templates.get_version(client, version.id)
         return current.job
 
-    path = f"/templateversions/{version.id}/logs"
-    job = _follow(client, path, refresh, stream or sys.stdout, is_verbose, f"version {version.name}")
-    _check_end(job, f"The import of version {version.name}")
+    path, label = f"/templateversions/{version.id}/logs", f"The import of version {version.name}"
+    job = _follow(client, path, refresh, stream or sys.stdout, is_verbose, label)
+    _check_end(job, label)
     return current
 
 
@@ -128,11 +129,24 @@ def _follow(
     try:
         print_job_log(follow_job_log(client, path, is_over), stream, is_verbose=is_verbose)
     except KeyboardInterrupt:
-        note(f"\nThe job of {label} goes on without you.")
+        _leave(client, refresh, label)
         raise CommandFailed("", EXIT_INTERRUPTED) from None
     while not ended and not is_over():
         time.sleep(0.2)
     return ended[0]
+
+
+def _leave(client: Client, refresh: Callable[[], ProvisionerJob], label: str) -> None:
+    """After Ctrl-C: a job goes on, but a second one in the next moments ends it too."""
+    if not sys.stdin.isatty():
+        note(f"\n{label} goes on without you.")
+        return
+    note(f"\n{label} goes on without you. Press Ctrl-C again now to cancel it.")
+    try:
+        time.sleep(SECOND_THOUGHTS_S)
+    except KeyboardInterrupt:
+        provisioners.cancel_job(client, refresh())
+        note(f"\n{label} is being canceled.")
 
 
 def _check_end(job: ProvisionerJob, what: str) -> None:

@@ -54,7 +54,8 @@ class LazyGroup(click.Group):
         except click.UsageError as error:
             import difflib
 
-            near = difflib.get_close_matches(args[0], [*self.list_commands(ctx), *self._names], n=2)
+            found = difflib.get_close_matches(args[0], [*self.list_commands(ctx), *self._names], n=3)
+            near = list(dict.fromkeys(self._names.get(name, name) for name in found))[:2]
             if near:
                 raise click.UsageError(f"{error.message} Did you mean {' or '.join(near)}?", ctx) from None
             raise

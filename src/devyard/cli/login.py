@@ -143,8 +143,10 @@ def _session_from_token(settings: Settings, url: str, token: str, *, keeps_token
     client = settings.client_of(Session(url, token))
     try:
         users.get_user(client)
-    except Unauthenticated as error:
-        raise CommandFailed(f"{url} does not accept this token: {error}") from None
+    except Unauthenticated:
+        raise CommandFailed(
+            f"{url} does not accept this token: it is wrong, or has expired or been revoked."
+        ) from None
     if keeps_token:
         return token
     try:

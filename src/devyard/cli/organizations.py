@@ -1,12 +1,12 @@
-"""`devyard organizations`: where one is a member, and who else is."""
+"""`devyard organizations`: where one is a member, and who else is; and `--org` of the other commands."""
 
 import click
 import msgspec
 
+from devyard.cli.failures import CommandFailed
 from devyard.cli.lazy import LazyGroup
 from devyard.cli.output import Column, Listing, list_options, yes_no
 from devyard.cli.settings import Settings, variables
-from devyard.cli.templates import choose_organization
 from devyard.sdk import organizations as api
 from devyard.sdk.client import Client
 from devyard.wire.identity import Organization, OrganizationMember
@@ -22,6 +22,11 @@ MEMBER_COLUMNS: tuple[Column[OrganizationMember], ...] = (
     Column("name", lambda m: m.name, is_default=False),
     Column("user id", lambda m: str(m.user_id), is_default=False),
     Column("organization roles", lambda m: ", ".join(role.name for role in m.roles)),
+)
+
+
+organization_option = click.option(
+    "-O", "--org", default="", envvar=variables("ORGANIZATION"), help="Organization (default: the default one)."
 )
 
 
@@ -67,6 +72,19 @@ def list_members(ctx: click.Context, listing: Listing[OrganizationMember]) -> No
     client = _client(ctx)
     found = api.list_members(client, choose_organization(client, ctx.meta["devyard.organization"]))
     listing.show(found, lambda: msgspec.json.encode(found), "No members.")
+
+
+def choose_organization(client: Client, name: str) -> str:
+    """The organization's id: the one named, or the default one. Raises CommandFailed."""
+    found = api.list_organizations(client)
+    for organization in found:
+        if name in (organization.name, str(organization.id)) if name else organization.is_default:
+            return str(organization.id)
+    if name:
+        raise CommandFailed(f"There is no organization {name!r} that you are in.")
+    if len(found) == 1:
+        return str(found[0].id)
+    raise CommandFailed(f"Which organization? Add --org with one of: {', '.join(o.name for o in found)}.")
 
 
 def _client(ctx: click.Context) -> Client:

@@ -3,8 +3,10 @@
 Called by main.py. Invariant: listing or completing commands imports none of them.
 """
 
+import io
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
@@ -17,46 +19,52 @@ _CLI = "devyard.cli."
 COMMANDS: dict[str, Entry] = {
     "agent": Entry(_CLI + "agent:agent", "Run the agent inside a workspace."),
     "autoupdate": Entry(
-        _CLI + "workspacesettings:autoupdate", "Take new template versions at each start, or not."
+        _CLI + "workspaces.settings:autoupdate", "Take new template versions at each start, or not."
     ),
     "completion": Entry(_CLI + "completion:completion", "Print or install shell completion."),
-    "config-ssh": Entry(_CLI + "configssh:config_ssh", "Let plain ssh, scp, rsync and git reach workspaces."),
-    "create": Entry(_CLI + "create:create", "Create a workspace."),
-    "delete": Entry(_CLI + "transitions:delete", "Delete a workspace and all that is in it.", ("rm",)),
+    "config-ssh": Entry(_CLI + "ssh.config:config_ssh", "Let plain ssh, scp, rsync and git reach workspaces."),
+    "create": Entry(_CLI + "workspaces.create:create", "Create a workspace."),
+    "delete": Entry(_CLI + "workspaces.transitions:delete", "Delete a workspace and all that is in it.", ("rm",)),
     "favorite": Entry(
-        _CLI + "workspacesettings:favorite", "Put a workspace on top of the list.", ("fav", "favourite")
+        _CLI + "workspaces.settings:favorite", "Put a workspace on top of the list.", ("fav", "favourite")
     ),
-    "list": Entry(_CLI + "list:list_command", "List workspaces.", ("ls",)),
+    "list": Entry(_CLI + "workspaces.list:list_command", "List workspaces.", ("ls",)),
     "login": Entry(_CLI + "login:login", "Sign in to a server."),
     "logout": Entry(_CLI + "login:logout", "Sign out."),
-    "logs": Entry(_CLI + "logs:logs", "Show a workspace's build and agent logs."),
-    "open": Entry(_CLI + "openers:open_group", "Open a workspace in an editor."),
+    "logs": Entry(_CLI + "workspaces.logs:logs", "Show a workspace's build and agent logs."),
+    "open": Entry(_CLI + "workspaces.openers:open_group", "Open a workspace in an editor."),
     "organizations": Entry(
         _CLI + "organizations:organizations", "Organizations and members.", ("organization", "org", "orgs")
     ),
-    "ping": Entry(_CLI + "ping:ping", "Measure the round trip to a workspace."),
-    "port-forward": Entry(_CLI + "portforward:port_forward", "Bring ports of a workspace here.", ("tunnel",)),
-    "provisioner": Entry(_CLI + "provisioners:provisioners", "Provisioners and their jobs.", ("provisioners",)),
+    "ping": Entry(_CLI + "connect.ping:ping", "Measure the round trip to a workspace."),
+    "port-forward": Entry(
+        _CLI + "connect.portforward:port_forward", "Bring ports of a workspace here.", ("tunnel",)
+    ),
+    "provisioner": Entry(
+        _CLI + "provisioners.command:provisioners", "Provisioners and their jobs.", ("provisioners",)
+    ),
     "proxy": Entry(_CLI + "proxy:proxy", "Run a workspace proxy."),
     "publickey": Entry(
         _CLI + "publickey:publickey", "Show the public key that git in workspaces uses.", ("pubkey",)
     ),
-    "quickstart": Entry(_CLI + "quickstart:quickstart", "From nothing to a workspace's shell in one command."),
-    "rename": Entry(_CLI + "workspacesettings:rename", "Rename a workspace."),
-    "restart": Entry(_CLI + "transitions:restart", "Stop a workspace and start it again."),
-    "schedule": Entry(_CLI + "schedule:schedule", "When workspaces start and stop by themselves."),
+    "quickstart": Entry(
+        _CLI + "quickstart.command:quickstart", "From nothing to a workspace's shell in one command."
+    ),
+    "rename": Entry(_CLI + "workspaces.settings:rename", "Rename a workspace."),
+    "restart": Entry(_CLI + "workspaces.transitions:restart", "Stop a workspace and start it again."),
+    "schedule": Entry(_CLI + "workspaces.schedule:schedule", "When workspaces start and stop by themselves."),
     "server": Entry(_CLI + "server:server", "Run the server."),
-    "show": Entry(_CLI + "show:show", "Show a workspace's resources and agents."),
-    "speedtest": Entry(_CLI + "speedtest:speedtest", "Measure throughput to a workspace."),
-    "ssh": Entry(_CLI + "ssh:ssh", "Enter a workspace, or run a command in it."),
-    "start": Entry(_CLI + "transitions:start", "Start a workspace."),
-    "state": Entry(_CLI + "state:state", "Read or replace a workspace's Terraform state."),
-    "stop": Entry(_CLI + "transitions:stop", "Stop a workspace."),
-    "templates": Entry(_CLI + "templates:templates", "Templates and their versions.", ("template",)),
+    "show": Entry(_CLI + "workspaces.show:show", "Show a workspace's resources and agents."),
+    "speedtest": Entry(_CLI + "connect.speedtest:speedtest", "Measure throughput to a workspace."),
+    "ssh": Entry(_CLI + "ssh.command:ssh", "Enter a workspace, or run a command in it."),
+    "start": Entry(_CLI + "workspaces.transitions:start", "Start a workspace."),
+    "state": Entry(_CLI + "workspaces.state:state", "Read or replace a workspace's Terraform state."),
+    "stop": Entry(_CLI + "workspaces.transitions:stop", "Stop a workspace."),
+    "templates": Entry(_CLI + "templates.command:templates", "Templates and their versions.", ("template",)),
     "tokens": Entry(_CLI + "tokens:tokens", "API tokens.", ("token",)),
-    "unfavorite": Entry(_CLI + "workspacesettings:unfavorite", "Undo favorite.", ("unfav", "unfavourite")),
+    "unfavorite": Entry(_CLI + "workspaces.settings:unfavorite", "Undo favorite.", ("unfav", "unfavourite")),
     "update": Entry(
-        _CLI + "transitions:update", "Move a workspace to its template's active version and start it."
+        _CLI + "workspaces.transitions:update", "Move a workspace to its template's active version and start it."
     ),
     "users": Entry(_CLI + "users:users", "Users.", ("user",)),
     "version": Entry(_CLI + "version:make_command", "Show the version of this program.", is_factory=True),
@@ -84,8 +92,15 @@ def run_command(arguments: Sequence[str]) -> int:
     is_verbose = "-v" in arguments or "--verbose" in arguments
     try:
         command = build_root()
+        _lose_no_line(sys.stdout)
         result = command.main(hoist_globals(list(arguments)), prog_name="devyard", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BaseException as error:
         return report_failure(error, is_verbose=is_verbose)
+
+
+def _lose_no_line(stream: TextIO | None) -> None:
+    """A terminal that lacks a character gets a question mark for it, not the end of the command."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="replace")

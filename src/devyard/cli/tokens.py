@@ -11,6 +11,7 @@ from devyard.cli.lazy import LazyGroup
 from devyard.cli.output import Column, Listing, ago, list_options, note
 from devyard.cli.settings import Settings, variables
 from devyard.sdk import users
+from devyard.wire.errors import NotFound
 from devyard.wire.identity import APIKey, CreateTokenRequest
 
 COLUMNS: tuple[Column[APIKey], ...] = (
@@ -66,7 +67,10 @@ def remove(settings: Settings, token: str) -> None:
     match = next((t for t in found if t.token_name == token), None) or next(
         (t for t in found if t.id in (token, wanted)), None
     )
-    users.delete_key(client, match.id if match else wanted, str(match.user_id) if match else "me")
+    try:
+        users.delete_key(client, match.id if match else wanted, str(match.user_id) if match else "me")
+    except NotFound:
+        raise CommandFailed("There is no such token of yours. See: devyard tokens list") from None
     note(f"Token {match.token_name or match.id if match else wanted} is revoked.")
 
 

@@ -90,6 +90,8 @@ class Client:
             raise Unreachable(str(error)) from error
         self.server_version = reply.headers.get("x-coder-build-version", self.server_version)
         if not 200 <= reply.status < 300:
+            if not reply.body.lstrip().startswith(b"{"):
+                raise Unavailable(self._explain_stranger(reply.status))
             raise rebuild_error(reply.status, reply.body)
         return reply.body
 
@@ -106,6 +108,12 @@ class Client:
     def _write(self, method: str, path: str, body: object) -> bytes:
         data = None if body is None else msgspec.json.encode(body)
         return self.exchange(method, API + path, data)
+
+    def _explain_stranger(self, status: int) -> str:
+        """What an error that is not the API's means: another server, or a proxy in front of ours."""
+        if status in (502, 503, 504):
+            return f"{self.url} answered with status {status}: a proxy there does not reach the Devyard server."
+        return f"{self.url} answered with status {status}, and not as a Devyard server does. Is the URL right?"
 
     def _decode(self, data: bytes, type_: type[T]) -> T:
         try:

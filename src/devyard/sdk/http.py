@@ -301,6 +301,10 @@ def _too_large(max_bytes: int) -> TransportError:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer"
+    if untrusted := getattr(error, "verify_message", ""):  # ssl.SSLCertVerificationError, without loading ssl
+        return f"its certificate can't be trusted ({untrusted})"
+    if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS, so its URL may begin with http://"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     return str(error)

@@ -134,7 +134,7 @@ async def start_provisioner(server: LinkServer, backend: str, directory: Path) -
     key_file = directory / "key"
     key_file.write_text(KEY + "\n")
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from devyard.cli.provisioner import provisioner; provisioner()", "start"),
+        *(sys.executable, "-c", "from devyard.cli.provisioners.start import provisioner; provisioner()", "start"),
         *("--url", server.url, "--key-file", str(key_file), "--cache-dir", str(directory / "cache")),
         *("--terraform", backend, "--name", "mine", "--tag", "scope=organization"),
     )

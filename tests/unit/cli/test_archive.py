@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from devyard.cli.archive import pack_directory, unpack_archive
 from devyard.cli.failures import CommandFailed
-from devyard.cli.ignorefile import IgnoreRules
+from devyard.cli.templates.archive import pack_directory, unpack_archive
+from devyard.cli.templates.ignorefile import IgnoreRules
 
 
 def make_template(root: Path, files: dict[str, str]) -> Path:
@@ -96,7 +96,7 @@ def test_what_is_no_template_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pack_directory(tmp_path)
     with pytest.raises(CommandFailed, match="no directory"):
         pack_directory(tmp_path / "none")
-    monkeypatch.setattr("devyard.cli.archive.MAX_BYTES", 10)
+    monkeypatch.setattr("devyard.cli.templates.archive.MAX_BYTES", 10)
     with pytest.raises(CommandFailed, match="larger than"):
         pack_directory(make_template(tmp_path / "big", {"x": "y" * 20}))
 

@@ -1,13 +1,17 @@
 """create, start, stop, delete, templates push: what is asked of the server, in which order, and what is said."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pytest
 
-from devyard.wire.jobs import ProvisionerJobLog
+from devyard.wire.jobs import JobInput, ProvisionerJobLog
 from devyard.wire.workspaces import Workspace
 from tests.unit.cli.conftest import Cli
 from tests.unit.cli.fakeapi import (
@@ -143,6 +147,32 @@ def test_a_failed_build_says_why(cli: Cli, yard: tuple[FakeApi, Workspace]) -> N
     assert "Apply complete!" in done.out
 
 
+@pytest.mark.parametrize("presses", [1, 2])
+def test_a_second_ctrl_c_cancels_the_build(
+    cli: Cli, yard: tuple[FakeApi, Workspace], monkeypatch: pytest.MonkeyPatch, presses: int
+) -> None:
+    api, workspace = yard
+    build = workspace.latest_build
+    job = make_job("running", input=JobInput(workspace_build_id=build.id))
+    api.on(f"GET /workspacebuilds/{build.id}", (200, msgspec.structs.replace(build, job=job)))
+    api.on(f"PATCH /workspacebuilds/{build.id}/cancel", (200, {"message": ""}))
+
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("devyard.cli.joblog.follow_job_log", press)
+    monkeypatch.setattr(
+        "devyard.cli.joblog.time", SimpleNamespace(sleep=press if presses == 2 else lambda _: None)
+    )
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    done = cli("create", "dev", "-t", "local", "--yes")
+    assert done.status == 130
+    assert "Build 1 of ada/dev goes on without you." in done.err
+    canceled = [a for a in api.asked if a.method == "PATCH"]
+    assert len(canceled) == presses - 1
+    assert ("is being canceled" in done.err) == (presses == 2)
+
+
 @pytest.mark.parametrize(
     ("words", "transition", "reason"),
     [
@@ -244,3 +274,17 @@ def test_every_command_loads_and_has_help(cli: Cli) -> None:
         done = cli(name, "--help")
         assert done.status == 0, (name, done.err)
         assert "Usage: devyard" in done.out
+
+
+def test_a_group_alone_is_its_help_and_near_misses_are_named_once(cli: Cli) -> None:
+    assert "See:" not in cli("provisioner").err
+    assert "Did you mean list?" in cli("lst").err
+
+
+def test_a_locale_without_a_character_ends_no_command() -> None:
+    command = [sys.executable, "-m", "devyard", "templates", "delete", "--help"]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONIOENCODING": "latin-1"}, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"NAME?" in done.stdout

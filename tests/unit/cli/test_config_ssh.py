@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devyard.cli.sshblock import END, START, BlockOptions, FenceError, merge, remove, render_block
+from devyard.cli.ssh.configblock import END, START, BlockOptions, FenceError, merge, remove, render_block
 from tests.unit.cli.conftest import Cli
 from tests.unit.cli.fakeapi import FakeApi
 

@@ -194,6 +194,16 @@ def test_a_stopped_workspace_is_started_first(yard: Yard) -> None:
     assert b"devyard start dev" in refused[2]
 
 
+def test_a_connection_that_ended_with_its_workspace_says_so(yard: Yard) -> None:
+    assert b"Workspace dev" not in yard.run("ssh", "dev", "--", "exit 255")[2]
+    stopping = make_build(yard.workspace.id, transition="stop", status="stopping")
+    ended = msgspec.structs.replace(yard.workspace, latest_build=stopping)
+    yard.api.on(f"GET /workspaces/{yard.workspace.id}", (200, ended))
+    status, _, err = yard.run("ssh", "dev", "--", "exit 255")
+    assert status == 255
+    assert b"Workspace dev is stopping." in err
+
+
 def test_an_agent_on_its_way_back_is_waited_for(yard: Yard) -> None:
     yard.relay.refusals = [(503, "The agent is not connected to this relay."), (429, "Too many streams.")]
     assert yard.run("ssh", "dev", "--", "echo in")[1] == b"in\n"
@@ -290,5 +300,5 @@ def test_a_taken_port_fails_at_once(cli: Cli, yard: Yard) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = cli("port-forward", "dev", "--tcp", f"{taken.getsockname()[1]}:80")
     assert done.status == 1
-    assert "can't be opened here" in done.err
+    assert "can't be opened here: Address already in use. Choose" in done.err
     assert "--tcp 8080:80" in cli("port-forward", "dev").err

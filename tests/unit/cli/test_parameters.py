@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from devyard.cli.failures import CommandFailed
-from devyard.cli.parameters import Given, decide_values, read_given, read_parameter_file
+from devyard.cli.workspaces.parameters import Given, decide_values, read_given, read_parameter_file
 from devyard.wire.templates import TemplateParameter, TemplateParameterOption
 
 

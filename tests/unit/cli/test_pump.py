@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 
-from devyard.cli.pump import Counts, pump
+from devyard.cli.connect.pump import Counts, pump
 
 
 def start(sock: socket.socket, source: int, sink: int, counts: Counts | None = None) -> threading.Thread:

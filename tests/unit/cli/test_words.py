@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from devyard.cli.crontext import ScheduleError, build_schedule, describe_schedule
+from devyard.cli.connect.portforward import Forward, parse_forwards
 from devyard.cli.durations import parse_duration
 from devyard.cli.failures import CommandFailed
 from devyard.cli.login import normalize_url
 from devyard.cli.output import short_duration
-from devyard.cli.portforward import Forward, parse_forwards
 from devyard.cli.settings import hoist_globals
-from devyard.cli.targets import Target, parse_host, parse_target
+from devyard.cli.workspaces.crontext import ScheduleError, build_schedule, describe_schedule
+from devyard.cli.workspaces.targets import Target, parse_host, parse_target
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,14 @@ def test_errors_are_the_servers(status: int, body: bytes, error: type[Exception]
         assert "name: is taken" in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [404, 502])
+def test_a_page_of_another_server_is_not_the_apis_answer(status: int) -> None:
+    with RawServer([reply(status, b"<html>Not here</html>")]) as server, pytest.raises(Unavailable) as caught:
+        Client(server.url).get("/users/first", Thing)
+    assert f"{server.url} answered with status {status}" in str(caught.value)
+    assert "<html>" not in str(caught.value)
+
+
 def test_no_reply_and_no_json() -> None:
     with pytest.raises(Unreachable, match="can't be reached"):
         Client("http://127.0.0.1:1").get("/thing", Thing)

@@ -1,0 +1,72 @@
+"""`devyard provisioner`: the processes that run Terraform, their keys and their jobs. `start` is the program."""
+
+from collections.abc import Mapping
+
+import click
+import msgspec
+
+from devyard.cli.lazy import Entry, LazyGroup, load_command
+from devyard.cli.organizations import choose_organization, organization_option
+from devyard.cli.output import Column, Listing, ago, list_options
+from devyard.cli.settings import Settings, variables
+from devyard.sdk import provisioners as api
+from devyard.wire.jobs import ProvisionerDaemon
+
+_HERE = "devyard.cli.provisioners."
+
+COLUMNS: tuple[Column[ProvisionerDaemon], ...] = (
+    Column("id", lambda d: str(d.id), is_default=False),
+    Column("name", lambda d: d.name),
+    Column("status", lambda d: d.status or ""),
+    Column("key name", lambda d: d.key_name or ""),
+    Column("created at", lambda d: ago(d.created_at), is_default=False),
+    Column(
+        "last seen at", lambda d: ago(d.last_seen_at) if not isinstance(d.last_seen_at, msgspec.UnsetType) else ""
+    ),
+    Column("version", lambda d: d.version),
+    Column("tags", lambda d: render_tags(d.tags)),
+    Column("current job", lambda d: str(d.current_job.id) if d.current_job else "", is_default=False),
+    Column("previous job status", lambda d: d.previous_job.status if d.previous_job else "", is_default=False),
+)
+
+
+@click.group(
+    "provisioner",
+    cls=LazyGroup,
+    entries={
+        "jobs": Entry(_HERE + "jobs:jobs", "Jobs of provisioners.", ("job",)),
+        "keys": Entry(_HERE + "keys:keys", "Keys with which provisioners sign in.", ("key",)),
+        "start": Entry(_HERE + "command:load_start", "Run a provisioner.", is_factory=True),
+    },
+)
+def provisioners() -> None:
+    """Provisioners, their keys and their jobs."""
+
+
+def load_start() -> click.Command:
+    """The program's own command, imported now."""
+    group = load_command("start", Entry(_HERE + "start:provisioner", ""))
+    assert isinstance(group, click.Group)
+    return group.commands["start"]
+
+
+@provisioners.command("list")
+@organization_option
+@click.option(
+    "-l", "--limit", type=click.IntRange(1, 1000), default=50, envvar=variables("PROVISIONER_LIST_LIMIT")
+)
+@list_options(COLUMNS)
+@click.pass_obj
+def list_daemons(settings: Settings, org: str, limit: int, listing: Listing[ProvisionerDaemon]) -> None:
+    """List provisioners, connected now or seen lately."""
+    client = settings.client()
+    found = api.list_daemons(client, choose_organization(client, org), limit)
+    listing.show(found, lambda: msgspec.json.encode(found), "No provisioners.")
+
+
+def render_tags(tags: Mapping[str, str]) -> str:
+    """Tags in a table's cell: `cluster=eu scope=organization`."""
+    return " ".join(f"{name}={value}" for name, value in sorted(tags.items()))
+
+
+provisioners.add_aliases({"ls": "list"})

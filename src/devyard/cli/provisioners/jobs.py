@@ -1,0 +1,73 @@
+"""`devyard provisioner jobs`: list and cancel."""
+
+from typing import get_args
+from uuid import UUID
+
+import click
+import msgspec
+
+from devyard.cli.failures import CommandFailed
+from devyard.cli.lazy import LazyGroup
+from devyard.cli.organizations import choose_organization, organization_option
+from devyard.cli.output import Column, Listing, ago, list_options, note
+from devyard.cli.provisioners.command import render_tags
+from devyard.cli.settings import Settings
+from devyard.sdk import provisioners as api
+from devyard.wire.enums import JobStatus
+from devyard.wire.errors import NotFound
+from devyard.wire.jobs import ProvisionerJob
+
+COLUMNS: tuple[Column[ProvisionerJob], ...] = (
+    Column("created at", lambda j: ago(j.created_at)),
+    Column("id", lambda j: str(j.id)),
+    Column("type", lambda j: j.type),
+    Column("template", lambda j: j.metadata.template_name),
+    Column("workspace", lambda j: j.metadata.workspace_name if isinstance(j.metadata.workspace_name, str) else ""),
+    Column("status", lambda j: j.status),
+    Column("queue", lambda j: f"{j.queue_position}/{j.queue_size}" if j.status == "pending" else ""),
+    Column("worker", lambda j: j.worker_name if isinstance(j.worker_name, str) else "", is_default=False),
+    Column("tags", lambda j: render_tags(j.tags), is_default=False),
+    Column("error", lambda j: j.error if isinstance(j.error, str) else "", is_default=False),
+)
+
+
+@click.group("jobs", cls=LazyGroup)
+def jobs() -> None:
+    """Jobs of provisioners."""
+
+
+@jobs.command("list")
+@organization_option
+@click.option("-l", "--limit", type=click.IntRange(1, 1000), default=50, help="At most so many.")
+@click.option(
+    "-s", "--status", multiple=True, type=click.Choice(get_args(JobStatus)), help="Only these; repeatable."
+)
+@list_options(COLUMNS)
+@click.pass_obj
+def list_jobs(
+    settings: Settings, org: str, limit: int, status: tuple[str, ...], listing: Listing[ProvisionerJob]
+) -> None:
+    """List jobs, newest first."""
+    client = settings.client()
+    found = api.list_jobs(client, choose_organization(client, org), limit, ",".join(status) or None)
+    listing.show(found, lambda: msgspec.json.encode(found), "No jobs.")
+
+
+@jobs.command("cancel")
+@click.argument("job_id", type=click.UUID)
+@organization_option
+@click.pass_obj
+def cancel(settings: Settings, job_id: UUID, org: str) -> None:
+    """Ask a job that waits or runs to stop."""
+    client = settings.client()
+    try:
+        job = api.get_job(client, choose_organization(client, org), job_id)
+    except NotFound:
+        raise CommandFailed(f"There is no job {job_id}. See: devyard provisioner jobs list") from None
+    if job.status not in ("pending", "running"):
+        raise CommandFailed(f"The job can't be canceled: it is {job.status}.")
+    api.cancel_job(client, job)
+    note(f"Job {job_id} is being canceled.")
+
+
+jobs.add_aliases({"ls": "list"})

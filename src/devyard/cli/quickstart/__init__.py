@@ -1,0 +1,1 @@
+"""`devyard quickstart`, and the server that it runs."""

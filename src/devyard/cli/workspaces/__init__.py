@@ -1,0 +1,1 @@
+"""Commands about one or more workspaces, and what they share: targets, parameters, waiting."""
