@@ -1,7 +1,7 @@
 """The whole path, told in order: a template becomes a workspace that one enters, leaves, stops and deletes.
 
 Real PostgreSQL, real Terraform, real processes, a real OpenSSH client. The tests of this module share one server
-and build on each other, so they run in order in one worker.
+and build on each other, so they run in order in one worker (xdist's `loadfile`).
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import pytest
 
 from tests.e2e.main_job.conftest import Devyard
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("main_job")]
+pytestmark = pytest.mark.slow
 
 WORKSPACE = "dev"
 
