@@ -100,12 +100,13 @@ class _Supervisor:
     async def _start(self) -> None:
         path = self._data_dir.path
         self._data_dir.write_info(ServerInfo(os.getpid(), self._address, self._settings.access_url))
-        self._relay = self._start_child(self._relay_spec(path / "relay.sock"))
-        self._relay.send_first_line()
+        # The API first: its imports are the longest part, and everything else is over before they are.
         self._apis = [
             self._start_child(self._api_spec(f"api-{number}", path / "relay.sock"))
             for number in range(1, self._settings.api_processes + 1)
         ]
+        self._relay = self._start_child(self._relay_spec(path / "relay.sock"))
+        self._relay.send_first_line()
         if self._settings.postgres_url is None:
             await self._start_postgres(path / "postgres")
         for child in self._apis:
