@@ -6,8 +6,10 @@ import sys
 import click
 
 from devyard.runtime.imports import quick_imports
-from devyard.server.options import OptionError
-from devyard.server.settings import click_options, load_settings
+
+with quick_imports():
+    from devyard.server.options import OptionError
+    from devyard.server.settings import click_options, load_settings
 
 
 @click.group(invoke_without_command=True)
