@@ -1,4 +1,4 @@
-"""Makes the imports of a long-lived process quick: no garbage collection meanwhile, nothing that only terminals need.
+"""Makes the imports of long-lived processes quick: no garbage collection meanwhile, nothing only terminals need.
 
 Called once by each program of the server where it loads its code. Both together halve the time: modules make many
 objects that stay, which the collector would walk again and again, and structlog loads rich wherever it finds it.

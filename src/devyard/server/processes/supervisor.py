@@ -25,7 +25,8 @@ from devyard.runtime.logs import set_up_logs
 from devyard.server.options import ENVIRONMENT_PREFIXES, split_address
 from devyard.server.processes.child import Child, ChildSpec
 from devyard.server.processes.datadir import DataDir, DataDirError, ServerInfo
-from devyard.server.processes.postgres import EmbeddedPostgres, PostgresError
+from devyard.server.processes.postgres import EmbeddedPostgres
+from devyard.server.processes.postgresuser import PostgresError
 from devyard.server.processes.serverapp import DEFAULT_APP, Start, encode_start
 from devyard.server.settings import LoadedSettings, ServerSettings, with_access_url
 
