@@ -1,4 +1,4 @@
-"""Becomes a command under the limits of a container without privileges: no namespaces, no mounts, few capabilities.
+"""Becomes a command under a container's limits: no namespaces, no mounts, few capabilities.
 
     python confined.py UID COMMAND…
 
