@@ -138,3 +138,37 @@ async def test_use_is_buffered_and_slides_the_session(api: Api, app: Any) -> Non
     assert row["last_used_at"] > old
     assert row["expires_at"] > before
     assert (await pool.fetchval("SELECT last_seen_at FROM users WHERE username = 'mia'")) > old
+
+
+async def test_refused_log_ins_are_in_the_audit_log_but_cannot_fill_it(
+    api: Api, anonymous: httpx.AsyncClient
+) -> None:
+    gate, pool = api.app.gate, api.services.pool
+    await anonymous.post("/users/first", json=FIRST)
+    admin = await api.client((await api.add_user("admin", "owner"))[1])
+    for index in range(12):
+        await anonymous.post("/users/login", json={"email": "Ada@example.com", "password": "nope"})
+        await anonymous.post("/users/login", json={"email": f"who{index}@example.com", "password": "nope"})
+    await gate.refusals.flush(pool)
+    page = (await admin.get("/audit", params={"q": "action:login", "limit": 100})).json()
+    refused = [row for row in page["audit_logs"] if row["status_code"] == 401]
+    known = [row for row in refused if row["user"]]
+    assert (len(known), len(refused)) == (10, 20)
+    assert {row["user"]["username"] for row in known} == {"ada"}
+    assert known[0]["ip"] == "192.0.2.1"
+    assert known[0]["description"] == "A log-in as ada was refused"
+    nobody = next(row for row in refused if not row["user"])
+    assert (nobody["description"], nobody["resource_target"]) == ("A log-in was refused", "")
+    assert "nope" not in str(page)
+    assert "who" not in str(refused)
+
+
+async def test_a_suspended_account_is_refused_and_audited(api: Api, anonymous: httpx.AsyncClient) -> None:
+    await anonymous.post("/users/first", json=FIRST)
+    await api.services.pool.execute("UPDATE users SET status = 'suspended'")
+    reply = await anonymous.post("/users/login", json={"email": FIRST["email"], "password": FIRST["password"]})
+    assert reply.status_code == 401
+    assert "suspended" in reply.json()["message"]
+    await api.app.gate.refusals.flush(api.services.pool)
+    where = "action = 'login' AND status_code = 401 AND resource_target = 'ada'"
+    assert await api.services.pool.fetchval(f"SELECT count(*) FROM audit_logs WHERE {where}") == 1

@@ -1,5 +1,7 @@
 """Files, templates and versions over the API, as `templates push|list|edit|delete` ask for them."""
 
+import io
+import zipfile
 from typing import Any
 from uuid import UUID
 
@@ -52,12 +54,32 @@ async def test_upload_twice_is_one_file(owner: httpx.AsyncClient, member: httpx.
     assert (await owner.get("/files/nonsense")).status_code == 400
 
 
+async def test_a_zip_is_kept_as_a_tar_and_given_back_as_either(owner: httpx.AsyncClient) -> None:
+    from tests.unit.server.test_zips import make_zip, read_tar
+
+    data = make_zip(("main.tf", b"terraform {}"), ("modules/x.tf", b""))
+    for kind, status in (("application/zip", 201), ("application/x-zip-compressed", 200)):
+        made = await owner.post("/files", content=data, headers={"Content-Type": kind})
+        assert made.status_code == status, made.text
+    path = f"/files/{made.json()['hash']}"
+    got = await owner.get(path)
+    assert got.headers["content-type"].startswith("application/x-tar")
+    assert read_tar(got.content) == {"main.tf": b"terraform {}", "modules/x.tf": b""}
+    zipped = await owner.get(path, params={"format": "zip"})
+    assert zipped.headers["content-type"].startswith("application/zip")
+    with zipfile.ZipFile(io.BytesIO(zipped.content)) as archive:
+        assert archive.namelist() == ["main.tf", "modules/x.tf"]
+    assert (await owner.get(path, params={"format": "rar"})).status_code == 415
+
+
 async def test_uploads_that_are_refused(owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     from devyard.server.files import rules
 
     zipped = await owner.post("/files", content=b"PK", headers={"Content-Type": "application/zip"})
-    assert zipped.status_code == 415
-    assert "Zip" in zipped.json()["message"]
+    assert zipped.status_code == 400
+    other = await owner.post("/files", content=b"PK", headers={"Content-Type": "application/gzip"})
+    assert other.status_code == 415
+    assert "application/zip" in other.json()["message"]
     assert (await upload(owner, b"not a tar")).status_code == 400
     monkeypatch.setattr(rules, "MAX_UPLOAD_BYTES", 20_000)
 

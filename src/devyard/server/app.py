@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,22 +33,20 @@ from devyard.server.jobs.loops import Reaper
 from devyard.server.organizations import api as organizations
 from devyard.server.provisioners import api as provisioners
 from devyard.server.provisioners.link import ProvisionerHub
-from devyard.server.provisioners.queries import delete_old_daemons
 from devyard.server.provisioners.signin import authenticate_provisioner
+from devyard.server.retention import loops as retention
 from devyard.server.services import Services, read_clock
 from devyard.server.settings import ServerSettings
 from devyard.server.templates import api as templates
 from devyard.server.templates import versions_api as template_versions
 from devyard.server.tickets.actions import load_signer
 from devyard.server.tokens import api as tokens
-from devyard.server.tokens.queries import delete_expired
 from devyard.server.users import api as users
 from devyard.server.users.actions import make_first_user
 from devyard.server.workspaces import api as workspaces
 from devyard.server.workspaces.rendering import Renderer
 
 FLUSH_S = 3.0
-KEEP_ENDED_KEYS = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +159,10 @@ def list_root_routes() -> list[Any]:
 def list_loops(gate: Gate) -> list[Loop]:
     """Background work of all subjects."""
     pool = gate.services.pool
-    now = gate.services.now
     reaper = Reaper(gate.services)
     return [
         Loop("give up lost jobs", REAP_S, reaper.run_round),
-        Loop("purge old provisioners", 3600.0, lambda: delete_old_daemons(pool)),
         Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool)),
-        Loop("purge ended keys", 3600.0, lambda: delete_expired(pool, now() - KEEP_ENDED_KEYS)),
+        Loop("flush refused log-ins", FLUSH_S, lambda: gate.refusals.flush(pool)),
+        *retention.list_loops(gate.services),
     ]

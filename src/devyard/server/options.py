@@ -85,7 +85,9 @@ def read_value(field: OptionField, raw: object, source: str) -> Any:
 
 
 def parse_duration(text: str) -> dt.timedelta:
-    """`90s`, `24h`, `1h30m`, `7d` (also `ms`). Raises ValueError."""
+    """`90s`, `24h`, `1h30m`, `7d` (also `ms`); a bare `0` needs no unit. Raises ValueError."""
+    if text == "0":
+        return dt.timedelta(0)
     parts = _DURATION_PARTS.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("a duration such as 30s, 15m, 24h, 7d or 1h30m is allowed")
@@ -100,7 +102,7 @@ def format_duration(value: dt.timedelta) -> str:
         count, left = divmod(left, size)
         if count:
             text += f"{count}{unit}"
-    return text or "0s"
+    return text or "0"
 
 
 def split_address(text: str) -> tuple[str, int]:

@@ -95,6 +95,27 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_token_lifetime: Annotated[dt.timedelta, Option(help="Longest lifetime of an API token.")] = dt.timedelta(
         days=365
     )
+    allow_workspace_renames: Annotated[
+        bool,
+        Option(help="Whether users may rename workspaces; a name may be part of what Terraform made."),
+    ] = False
+    keep_agent_logs: Annotated[
+        dt.timedelta,
+        Option(help="Time that logs of agents are kept, save those of a workspace's latest build; 0 for ever."),
+    ] = dt.timedelta(days=7)
+    keep_build_logs: Annotated[
+        dt.timedelta,
+        Option(help="Time that logs of builds are kept, save those of a workspace's latest build; 0 for ever."),
+    ] = dt.timedelta(days=30)
+    keep_agent_stats: Annotated[
+        dt.timedelta, Option(help="Time that agents' traffic and session counts are kept; 0 for ever.")
+    ] = dt.timedelta(days=30)
+    keep_script_runs: Annotated[
+        dt.timedelta, Option(help="Time that results of workspace scripts are kept; 0 for ever.")
+    ] = dt.timedelta(days=30)
+    keep_audit_logs: Annotated[dt.timedelta, Option(help="Time that the audit log is kept; 0 for ever.")] = (
+        dt.timedelta(0)
+    )
     streams_per_user: Annotated[
         int,
         Option(help="Open streams (SSH, port forwards) of one user at a time.", minimum=1, maximum=10_000),
@@ -176,6 +197,8 @@ def document_options() -> str:
         notes = [field.option.help]
         if field.choices:
             notes.append("One of " + ", ".join(f"`{choice}`" for choice in field.choices) + ".")
+        if isinstance(field.default, bool):
+            notes.append("`true` or `false`.")
         if field.option.minimum is not None:
             notes.append(f"From {field.option.minimum} to {field.option.maximum}.")
         if field.option.is_secret:
@@ -192,6 +215,8 @@ def _describe_default(field: OptionField) -> str:
         return field.option.default_text
     if isinstance(field.default, dt.timedelta):
         return format_duration(field.default)
+    if isinstance(field.default, bool):
+        return str(field.default).lower()
     return "none" if field.default is None else str(field.default)
 
 

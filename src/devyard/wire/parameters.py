@@ -6,6 +6,7 @@ exchange them: numbers in decimal, `true`/`false`, lists as JSON arrays of strin
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -131,10 +132,10 @@ def list_values(value: str) -> tuple[str, ...] | None:
 
 def number_value(value: str) -> Decimal | None:
     """The number in a `number` value, or None where the text is no decimal number."""
-    return Decimal(value) if len(value) <= 64 and _NUMBER.search(value) else None
+    return Decimal(value) if len(value) <= 64 and re.fullmatch(_NUMBER, value) else None
 
 
-_NUMBER = Pattern(r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$")
+_NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
 
 
 def _find_basic_problems(definition: ParameterDefinition) -> Iterator[DefinitionProblem]:

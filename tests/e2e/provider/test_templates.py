@@ -278,17 +278,11 @@ async def test_provider_url_and_host(terraform: Terraform) -> None:
           url  = "http://10.0.0.1:7080/"
           host = "relay.example.com"
         }
-        provider "coder" {
-          alias = "second"
-          url   = "https://second.example.com"
-        }
         data "coder_workspace" "me" {}
-        data "coder_workspace" "second" { provider = coder.second }
         """
     )
     state = await terraform.apply_well(BuildContext(access_url="https://other.example.com"))
     assert state["data.coder_workspace.me"]["access_url"] == "http://relay.example.com:7080"
-    assert state["data.coder_workspace.second"]["access_url"] == "https://second.example.com"
 
 
 async def test_values_of_megabytes(terraform: Terraform) -> None:

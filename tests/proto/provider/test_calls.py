@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import msgpack
 import pytest
+import uvloop
 
 from devyard.provisioner.context import BuildContext
 from devyard.provisioner.provider.protocol import tfplugin5_pb2 as pb
@@ -231,6 +232,64 @@ async def test_close_lets_calls_in_flight_finish() -> None:
         assert unpack((await read).new_state) is None
         await closing
     shutil.rmtree(folder)
+
+
+async def test_a_call_whose_peer_hangs_up_is_finished() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="dy-"))
+    entered, may_end = asyncio.Event(), asyncio.Event()
+    ends: list[str] = []
+
+    class Slow:
+        async def stop(self, sandbox_id: str) -> None:
+            entered.set()
+            try:
+                await may_end.wait()
+            except asyncio.CancelledError:
+                ends.append("cancelled")
+                raise
+            ends.append("finished")
+
+    server = await ProviderServer.start(folder / "p.sock", sandboxes=Slow())  # type: ignore[arg-type]
+    async with grpc.aio.insecure_channel(f"unix:{folder}/p.sock") as channel:
+        apply = Client(server, channel).apply("devyard_sandbox", None, {"id": "s"})
+        deleting = asyncio.ensure_future(apply)
+        await entered.wait()
+        deleting.cancel()
+    closing = asyncio.create_task(server.close())
+    done, _ = await asyncio.wait([closing], timeout=0.3)
+    assert not done
+    may_end.set()
+    await closing
+    assert ends == ["finished"]
+    shutil.rmtree(folder)
+
+
+async def test_a_defect_fails_its_call_alone_and_tells_no_values(client: Client) -> None:
+    request = pb.ReadDataSource.Request(type_name="coder_secret-word", config=pack({}))
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await client.call("ReadDataSource", request, pb.ReadDataSource.Response)
+    assert failed.value.code() is grpc.StatusCode.INTERNAL
+    assert failed.value.details() == "KeyError in ReadDataSource"
+    good = pb.ReadDataSource.Request(type_name="devyard_workspace", config=pack({}))
+    assert await client.call("ReadDataSource", good, pb.ReadDataSource.Response)
+
+
+def test_answers_under_uvloop() -> None:
+    async def ask() -> list[str]:
+        folder = Path(tempfile.mkdtemp(prefix="dy-"))
+        server = await ProviderServer.start(folder / "p.sock")
+        request = pb.ReadDataSource.Request(type_name="devyard_workspace", config=pack({}))
+        async with grpc.aio.insecure_channel(f"unix:{folder}/p.sock") as channel:
+            client = Client(server, channel)
+            server.use(BuildContext(workspace_name="dev"))
+            answers = await asyncio.gather(
+                *(client.call("ReadDataSource", request, pb.ReadDataSource.Response) for _ in range(20))
+            )
+        await server.close()
+        await asyncio.to_thread(shutil.rmtree, folder)
+        return [unpack(answer.state)["name"] for answer in answers]
+
+    assert uvloop.run(ask()) == ["dev"] * 20
 
 
 async def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:

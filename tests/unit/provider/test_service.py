@@ -10,12 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devyard.provisioner.context import BuildContext
-from devyard.provisioner.provider.capture import Capture
 from devyard.provisioner.provider.planning import fill_defaults
 from devyard.provisioner.provider.protocol import tfplugin5_pb2 as pb
 from devyard.provisioner.provider.registry import DATA_SOURCES, RESOURCES
 from devyard.provisioner.provider.schema import Attribute, Block
-from devyard.provisioner.provider.service import ProviderService, Run, replace_host
+from devyard.provisioner.provider.service import ProviderService, replace_host
 from devyard.provisioner.provider.values import UNKNOWN, decode, encode, has_unknown
 
 WORDS = [
@@ -93,8 +92,8 @@ CONTEXTS = st.sampled_from(
 @given(data=st.data(), context=CONTEXTS)
 def test_resources_answer_any_configuration(type_name: str, data: st.DataObject, context: BuildContext) -> None:
     block = RESOURCES[type_name].block
-    job = Run(context, Capture())
-    service = ProviderService(None, lambda: job)
+    service = ProviderService(None)
+    service.use(context)
     vague = data.draw(of_block(block, may_be_unknown=True))
     request = pb.ValidateResourceTypeConfig.Request(type_name=type_name, config=encode(block, vague))
     run(service.validate_resource_type_config(request))
@@ -151,8 +150,8 @@ def test_resources_answer_any_configuration(type_name: str, data: st.DataObject,
 @given(data=st.data(), context=CONTEXTS)
 def test_data_sources_answer_any_configuration(type_name: str, data: st.DataObject, context: BuildContext) -> None:
     block = DATA_SOURCES[type_name].block
-    job = Run(context, Capture())
-    service = ProviderService(None, lambda: job)
+    service = ProviderService(None)
+    service.use(context)
     vague = encode(block, data.draw(of_block(block, may_be_unknown=True)))
     run(
         service.validate_data_source_config(pb.ValidateDataSourceConfig.Request(type_name=type_name, config=vague))

@@ -81,7 +81,7 @@ UNSOUND: list[tuple[dict[str, Any], tuple[str | int, ...], str]] = [
         '"increasing" or "decreasing"',
     ),
     ({"validation_regex": "a"}, ("validation", 0, "regex"), "needs an error"),
-    ({"validation_regex": "(", "validation_error": "no"}, ("validation", 0, "regex"), "a ( without its )"),
+    ({"validation_regex": "(", "validation_error": "no"}, ("validation", 0, "regex"), "missing ): ("),
     (
         {"validation_regex": "a", "validation_error": "no", "validation_min": 1},
         ("validation", 0, "regex"),

@@ -1,13 +1,15 @@
 """Patterns: RE2's meaning, refusals with a reason, and no pattern that takes for ever."""
 
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devyard.wire.patterns import Pattern, PatternError
+from devyard.wire.patterns import MAX_PATTERNS, Pattern, PatternError, _compile
 
 CASES = [
     (r"^[a-z]+$", "abc", True),
@@ -35,6 +37,7 @@ CASES = [
     (r"(?s)a.c", "a\nc", True),
     (r"\bfoo\b", "a foo b", True),
     (r"\bfoo\b", "afoo", False),
+    (r"^\p{Greek}+$", "αβγ", True),
     (r"^\Qa.b\E+$", "a.bb", True),
     (r"^\Qa.b\E$", "axb", False),
     (r"\x41\x{42}\103", "ABC", True),
@@ -59,23 +62,23 @@ def test_meaning(pattern: str, text: str, is_match: bool) -> None:
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
-        ("(", "a ( without its )"),
-        ("a)", "a ) without its ("),
-        ("[a", "a [ without its ]"),
-        ("*a", "nothing to repeat"),
-        ("a**", "two repetitions"),
-        ("a{2,1}", "out of order"),
-        ("a{1001}", "above 1000"),
-        ("(?=a)", "look-ahead"),
-        (r"(a)\1", "back-references"),
-        (r"\Z", "means nothing"),
-        (r"\p{Greek}", "general categories"),
-        ("[[:foo:]]", "is no class"),
-        ("((a{1000}){1000})", "too large"),
-        ("(" * 100 + ")" * 100, "groups inside each other"),
-        ("a\\", "ends too early"),
-        ("[z-a]", "ends before it begins"),
-        (r"\xZZ", "is no character"),
+        ("(", "missing )"),
+        ("a)", "unexpected )"),
+        ("[a", "missing ]"),
+        ("*a", "no argument for repetition operator: *"),
+        ("a**", "bad repetition operator: **"),
+        ("a{2,1}", "invalid repetition size: {2,1}"),
+        ("a{1001}", "invalid repetition size: {1001}"),
+        ("(?=a)", "invalid perl operator: (?="),
+        (r"(a)\1", r"invalid escape sequence: \1"),
+        (r"\Z", r"invalid escape sequence: \Z"),
+        (r"\p{Klingon}", "invalid character class range"),
+        ("[[:foo:]]", "invalid character class range: [:foo:]"),
+        ("((a{1000}){1000})", "invalid repetition size"),
+        (r"\PL{1000}", "too large"),
+        ("a\\", "trailing \\"),
+        ("[z-a]", "invalid character class range: z-a"),
+        (r"\xZZ", r"invalid escape sequence: \xZZ"),
     ],
 )
 def test_refusals_say_why(pattern: str, reason: str) -> None:
@@ -83,13 +86,44 @@ def test_refusals_say_why(pattern: str, reason: str) -> None:
         Pattern(pattern)
 
 
+def test_a_refusal_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PatternError):
+        Pattern("(unclosed")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_half_a_surrogate_pair_is_matched_too() -> None:
+    assert Pattern("^a.$").search("a\ud800")
+    assert not Pattern("^\ud800$").search("a")
+
+
+def test_patterns_that_templates_have_are_small_enough() -> None:
+    assert Pattern(r"^[\p{L}\p{N} _-]{1,64}$").search("é" * 64)
+    assert Pattern("^.{0,1000}$").search("é" * 1000)
+    assert not Pattern("^.{0,1000}$").search("e" * 1001)
+
+
 def test_no_pattern_takes_for_ever() -> None:
     begun = time.perf_counter()
-    assert Pattern("(((){1000}){1000}){1000}").search("")
-    assert not Pattern("^(a+)+$").search("a" * 5000 + "b")
-    assert time.perf_counter() - begun < 5
+    assert not Pattern("^(a+)+$").search("a" * 100_000 + "b")
     with pytest.raises(PatternError, match="too long"):
-        Pattern("(.{900}b){2}").search("a" * 100_000)
+        Pattern("[ab]*a[ab]{999}a[ab]{999}c").search("ab" * 50_000)
+    assert time.perf_counter() - begun < 5
+
+
+def test_kept_patterns_are_bounded() -> None:
+    import re2
+
+    for number in range(3 * MAX_PATTERNS):
+        Pattern(f"kept{number}")
+    assert _compile.cache_info().currsize <= MAX_PATTERNS
+    assert re2._Regexp._make.cache_info().currsize == 0
+
+
+def test_loaded_with_the_first_pattern_only() -> None:
+    code = "import sys, devyard.wire.parameters as p; assert p.number_value('1.5'); print('re2' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
 
 
 PIECES = st.sampled_from(["a", "b", ".", "[ab]", "[^a]", r"\d", "(?:a|b)", "(a|)", "^", "$", r"\b", "1"])

@@ -1,13 +1,13 @@
 """The calls of Terraform, one method each: decode, ask the declaration, encode.
 
-Called through server.py. Invariant: a call belongs to the job that was in use when it came in, and
+Called by grpc through server.py. Invariant: a call belongs to the job that was in use when it came in, and
 holds nothing after its answer. Stop changes nothing: our creates are short, and one that is answered is in
 the state.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -26,24 +26,19 @@ PLACEHOLDER_URL = "https://devyard.example.com"
 """Stands for the access URL in a plan outside of any installation."""
 
 
-class Run(NamedTuple):
-    """One run of Terraform: what it is answered with, and what it reads and makes."""
-
-    context: BuildContext
-    capture: Capture
-
-
 class ProviderService:
-    """Answers Terraform's calls on one connection; methods are named after the protocol's.
+    """Answers Terraform's calls for one job after the other (`use`)."""
 
-    `current` gives the run that a call belongs to. A connection belongs to one provider block of a template.
-    """
-
-    def __init__(self, sandboxes: SandboxRuntime | None, current: Callable[[], Run]) -> None:
+    def __init__(self, sandboxes: SandboxRuntime | None) -> None:
         self._sandboxes = sandboxes
-        self._current = current
-        self._url: str | None = None
-        self._host: str | None = None
+        self.use(BuildContext())
+
+    def use(self, context: BuildContext) -> Capture:
+        """Everything that comes in from now on belongs to this job."""
+        self._context = context
+        self._capture = Capture()
+        self._access_url = (context.access_url or PLACEHOLDER_URL).rstrip("/")
+        return self._capture
 
     async def get_metadata(self, request: pb.GetMetadata.Request) -> pb.GetMetadata.Response:
         return metadata()
@@ -65,7 +60,9 @@ class ProviderService:
 
     async def configure(self, request: pb.Configure.Request) -> pb.Configure.Response:
         config = decode(PROVIDER_BLOCK, request.config) or {}
-        self._url, self._host = known(config.get("url")), known(config.get("host"))
+        url, host = known(config.get("url")), known(config.get("host"))
+        access_url = (url or self._context.access_url or PLACEHOLDER_URL).rstrip("/")
+        self._access_url = replace_host(access_url, host) if host else access_url
         return pb.Configure.Response()
 
     async def validate_resource_type_config(
@@ -79,7 +76,7 @@ class ProviderService:
     async def validate_data_source_config(
         self, request: pb.ValidateDataSourceConfig.Request
     ) -> pb.ValidateDataSourceConfig.Response:
-        if self._current().context.is_form:
+        if self._context.is_form:
             return pb.ValidateDataSourceConfig.Response()
         source = DATA_SOURCES[request.type_name]
         config = fill_defaults(source.block, decode(source.block, request.config) or {})
@@ -158,7 +155,7 @@ class ProviderService:
         block = RESOURCES[request.type_name].block
         state = fill_defaults(block, {}, computed=None) | {"id": request.id}
         imported = pb.ImportResourceState.ImportedResource(
-            type_name=request.type_name, state=encode(block, state), private=_private(self._current().context)
+            type_name=request.type_name, state=encode(block, state), private=_private(self._context)
         )
         return pb.ImportResourceState.Response(imported_resources=[imported])
 
@@ -189,13 +186,9 @@ class ProviderService:
         return pb.Stop.Response()
 
     def _call(self, state: Values | None) -> Call:
-        context, capture = self._current()
         if state is not None and state.get("id"):
-            capture.known_ids.add(state["id"])
-        access_url = (self._url or context.access_url or PLACEHOLDER_URL).rstrip("/")
-        if self._host:
-            access_url = replace_host(access_url, self._host)
-        return Call(context, capture, access_url, self._sandboxes)
+            self._capture.known_ids.add(state["id"])
+        return Call(self._context, self._capture, self._access_url, self._sandboxes)
 
     def _record(self, call: Call, type_name: str, values: Values) -> None:
         """Form mode: problems go to the capture, once each, and Terraform goes on."""

@@ -1,10 +1,12 @@
 """`record` is called inside the transaction of each write, so that no write exists without its audit row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from devyard.server.access.rules import Actor
-from devyard.server.db.pool import Connection
+from devyard.server.access.rules import Actor, RequestInfo
+from devyard.server.db.pool import Connection, Executor
 from devyard.wire.enums import AuditAction
 
 SECRET_FIELDS = frozenset({"password", "password_hash", "secret", "secret_hash", "token", "private_key"})
@@ -42,6 +44,36 @@ async def record(
         action,
         decide_diff(before or {}, after or {}),
         dict(additional or {}),
+    )
+
+
+class RefusedLogin(NamedTuple):
+    """A log-in that was refused: from where, on which account (None where there is no such account), and when."""
+
+    info: RequestInfo
+    user_id: UUID | None
+    username: str
+    at: datetime
+
+
+async def insert_refused_logins(executor: Executor, refused: Sequence[RefusedLogin]) -> None:
+    """Rows of action `login` and status 401, by one statement."""
+    await executor.execute(
+        """-- audit.insert_refused_logins
+        INSERT INTO audit_logs (id, time, user_id, ip, user_agent, request_id, resource_type, resource_id,
+                                resource_target, action, status_code)
+        SELECT r.id, r.time, r.user_id, r.ip, r.user_agent, r.request_id, 'api_key',
+               coalesce(r.user_id, '00000000-0000-0000-0000-000000000000'), r.username, 'login', 401
+        FROM unnest($1::uuid[], $2::timestamptz[], $3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[])
+            AS r (id, time, user_id, ip, user_agent, request_id, username)
+        """,
+        [uuid4() for _ in refused],
+        [row.at for row in refused],
+        [row.user_id for row in refused],
+        [row.info.ip for row in refused],
+        [row.info.user_agent[:500] for row in refused],
+        [row.info.request_id for row in refused],
+        [row.username for row in refused],
     )
 
 

@@ -60,6 +60,8 @@ def log_view(row: AuditRow) -> AuditLog:
 def describe(row: AuditRow) -> str:
     """One sentence about what happened."""
     who, verb = row.username or "The system", VERBS.get(row.action, row.action)
+    if row.action == "login" and row.status_code == 401:
+        return f"A log-in as {row.username} was refused" if row.username else "A log-in was refused"
     if row.action in ("login", "logout"):
         return f"{who} {verb}"
     return f"{who} {verb} {row.resource_type.replace('_', ' ')} {row.resource_target}".rstrip()

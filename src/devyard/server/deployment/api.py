@@ -12,6 +12,7 @@ from devyard import REPORTED_VERSION
 from devyard.server.access.rules import Actor, is_allowed
 from devyard.server.db.migrate import list_migrations
 from devyard.server.deployment import queries
+from devyard.server.http.description import describe_api
 from devyard.server.http.guard import needs
 from devyard.server.http.ids import read_id
 from devyard.server.services import Services
@@ -69,7 +70,7 @@ async def get_openapi(request: Request[Any, Any, Any]) -> HttpResponse[bytes]:
     """The API's description in OpenAPI 3.1."""
     cached: bytes | None = request.app.state.get("openapi")
     if cached is None:
-        schema = await asyncio.to_thread(lambda: request.app.openapi_schema.to_schema())
+        schema = await asyncio.to_thread(describe_api, request.app)
         cached = request.app.state["openapi"] = msgspec.json.encode(schema)
     return HttpResponse(cached, media_type="application/json")
 

@@ -37,11 +37,11 @@ async def insert_file(
     )
 
 
-async def get_file_id(executor: Executor, created_by: UUID, sha256: str) -> UUID | None:
-    """The id of a user's file by its hash."""
-    found: UUID | None = await executor.fetchval(
-        """-- files.get_file_id
-        SELECT id FROM files WHERE created_by = $1 AND sha256 = $2
+async def touch_file(connection: Connection, created_by: UUID, sha256: str) -> UUID | None:
+    """The id of a user's file by its hash; it counts as uploaded again, so that the retention spares it."""
+    found: UUID | None = await connection.fetchval(
+        """-- files.touch_file
+        UPDATE files SET last_uploaded_at = now() WHERE created_by = $1 AND sha256 = $2 RETURNING id
         """,
         created_by,
         sha256,

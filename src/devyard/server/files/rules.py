@@ -26,32 +26,36 @@ def check_tar(data: bytes) -> None:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             _check_members(archive)
     except (tarfile.TarError, ValueError, OverflowError, UnicodeError, EOFError, KeyError) as error:
-        raise _refuse(f"It can't be read as a tar: {error}") from None
+        raise refuse(f"It can't be read as a tar: {error}") from None
 
 
 def _check_members(archive: tarfile.TarFile) -> None:
     total, links = 0, set[str]()
     for count, member in enumerate(archive, start=1):
         if count > MAX_MEMBERS:
-            raise _refuse(f"It has more than {MAX_MEMBERS} members.")
-        path = _check_path(member.name)
+            raise refuse(f"It has more than {MAX_MEMBERS} members.")
+        path = check_path(member.name)
         _check_kind(member, path)
         for parent in _parents(path):
             if parent in links:
-                raise _refuse(f'"{member.name}" would be written through the link "{parent}".')
+                raise refuse(f'"{member.name}" would be written through the link "{parent}".')
         if member.issym():
             links.add(path)
         total += member.size if member.isreg() else 0
         if total > MAX_UNPACKED_BYTES:
-            raise _refuse(f"It unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB.")
+            raise refuse(f"It unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB.")
 
 
-def _check_path(name: str) -> str:
-    """The member's normal path."""
+def check_path(name: str) -> str:
+    """The member's normal path.
+
+    Raises:
+        Invalid: it lies outside the archive, or no file system could hold it.
+    """
     if not name or len(name) > MAX_PATH_CHARS or "\0" in name or "\\" in name:
-        raise _refuse(f"A member has a path that can't be used: {name[:80]!r}.")
+        raise refuse(f"A member has a path that can't be used: {name[:80]!r}.")
     if name.startswith("/") or ".." in name.split("/"):
-        raise _refuse(f'"{name}" lies outside the archive.')
+        raise refuse(f'"{name}" lies outside the archive.')
     return posixpath.normpath(name)
 
 
@@ -63,9 +67,9 @@ def _check_kind(member: tarfile.TarInfo, path: str) -> None:
     elif member.islnk():
         target = posixpath.normpath(member.linkname)
     else:
-        raise _refuse(f'"{member.name}" is neither a file, a directory nor a link.')
+        raise refuse(f'"{member.name}" is neither a file, a directory nor a link.')
     if member.linkname.startswith("/") or target == ".." or target.startswith("../"):
-        raise _refuse(f'The link "{member.name}" points outside the archive.')
+        raise refuse(f'The link "{member.name}" points outside the archive.')
 
 
 def _parents(path: str) -> list[str]:
@@ -73,5 +77,6 @@ def _parents(path: str) -> list[str]:
     return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
-def _refuse(detail: str) -> Invalid:
+def refuse(detail: str) -> Invalid:
+    """The error for an archive that is not taken."""
     return Invalid("The archive was refused.", detail=detail, validations=[ValidationError("file", detail)])

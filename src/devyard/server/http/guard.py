@@ -24,6 +24,7 @@ from devyard.server.http.limits import AttemptLimit
 from devyard.server.http.signin import KeyUses, Presented, read_presented, sign_in
 from devyard.server.services import Services
 from devyard.server.users.passwords import Passwords
+from devyard.server.users.refusals import Refusals
 from devyard.wire.errors import Forbidden, NotFound, Unauthenticated
 
 PERMISSION = "permission"
@@ -50,6 +51,7 @@ class Gate:
     services: Services
     uses: KeyUses = field(default_factory=KeyUses)
     login_limit: AttemptLimit = field(default_factory=AttemptLimit)
+    refusals: Refusals = field(default_factory=Refusals)
     passwords: Passwords = field(default_factory=Passwords)
     uploads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     monotonic: Callable[[], float] = time.monotonic

@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Router
+from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import LitestarDeprecationWarning
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
@@ -17,7 +19,7 @@ from devyard.server.http import guard
 from devyard.server.http.edge import keep_failure
 from devyard.server.http.errors import handle_exception
 from devyard.server.services import Services
-from devyard.wire.errors import BadRequest
+from devyard.wire.errors import BadRequest, NotFound
 
 API_PATH = "/api/v2"
 MAX_BODY_BYTES = 1 << 20
@@ -97,6 +99,7 @@ def _make_litestar(gate: guard.Gate, dependencies: Mapping[str, Provide], routes
                 f"{API_PATH}/schema",
                 route_handlers=[],
                 opt={guard.PERMISSION: guard.PUBLIC},
+                guards=[_refuse_framework_page],
                 include_in_schema=False,
             ),
             render_plugins=[JsonRenderPlugin()],
@@ -104,3 +107,8 @@ def _make_litestar(gate: guard.Gate, dependencies: Mapping[str, Provide], routes
         state=State({"gate": gate}),
         debug=False,
     )
+
+
+async def _refuse_framework_page(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """The framework's own pages of the schema work it out on the event loop; `openapi.json` is ours."""
+    raise NotFound(f"The API's description is at {API_PATH}/openapi.json.")

@@ -26,12 +26,16 @@ from devyard.runtime.watchdog import Stall, Watchdog
 from devyard.server.processes.accepted import AcceptedConnections
 from devyard.server.processes.httpprotocol import BoundedHttpProtocol
 from devyard.server.processes.serverapp import OpenApp, ServerApp, Start, decode_start, import_open_app
+from devyard.wire import agentlink, provisionerlink
 from devyard.wire.streams import RELAY_PREFIX
 
 DRAIN_S = 10
 KEEP_ALIVE_S = 60
 MAX_OPEN_CONNECTIONS = 10_000
 RESERVED_FDS = 200
+PING_EVERY_S = 10
+PING_TIMEOUT_S = 20
+MAX_WEBSOCKET_MESSAGE_BYTES = max(provisionerlink.MAX_MESSAGE_BYTES, agentlink.MAX_MESSAGE_BYTES)
 
 _log = structlog.get_logger("api")
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
@@ -71,19 +75,7 @@ async def _serve(open_app: OpenApp, start: Start, control: ControlPipe) -> None:
 @contextlib.asynccontextmanager
 async def _accepting(app: ServerApp, handover_path: Path) -> AsyncIterator[AcceptedConnections]:
     """uvicorn without a listener of its own; leaving it drains."""
-    config = uvicorn.Config(
-        refuse_relay_requests(app.asgi),
-        http=BoundedHttpProtocol,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-    config.load()
+    config = make_config(refuse_relay_requests(app.asgi))
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[])
@@ -113,6 +105,29 @@ async def _accepting(app: ServerApp, handover_path: Path) -> AsyncIterator[Accep
         server.should_exit = True
         await asyncio.gather(ticking, running, return_exceptions=True)
         await server.shutdown(sockets=[])
+
+
+def make_config(asgi: Asgi) -> uvicorn.Config:
+    """uvicorn's settings, loaded. Its WebSockets take the largest message that any of our links sends, and a peer
+    that answers no ping (a cable pulled, a laptop closed) is gone after PING_EVERY_S + PING_TIMEOUT_S.
+    """
+    config = uvicorn.Config(
+        asgi,
+        http=BoundedHttpProtocol,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=MAX_WEBSOCKET_MESSAGE_BYTES,
+        ws_ping_interval=PING_EVERY_S,
+        ws_ping_timeout=PING_TIMEOUT_S,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    config.load()
+    return config
 
 
 def refuse_relay_requests(asgi: Asgi) -> Asgi:

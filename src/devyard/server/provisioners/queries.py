@@ -166,15 +166,6 @@ async def leave_daemon(executor: Executor, daemon_id: UUID) -> None:
     )
 
 
-async def delete_old_daemons(executor: Executor) -> None:
-    """The retention: daemons that were not seen for a week."""
-    await executor.execute(
-        """-- provisioners.delete_old_daemons
-        DELETE FROM provisioner_daemons WHERE last_seen_at < now() - interval '7 days'
-        """
-    )
-
-
 async def list_daemons(
     executor: Executor, organization_id: UUID, *, limit: int, ids: Sequence[UUID] | None
 ) -> list[DaemonRow]:

@@ -191,16 +191,6 @@ async def expire_key(connection: Connection, user_id: UUID, key_id: str, now: da
     )
 
 
-async def delete_expired(executor: Executor, before: datetime) -> None:
-    """The retention of ended keys."""
-    await executor.execute(
-        """-- tokens.delete_expired
-        DELETE FROM api_keys WHERE expires_at < $1
-        """,
-        before,
-    )
-
-
 async def update_last_used(
     executor: Executor,
     key_ids: Sequence[str],

@@ -67,7 +67,7 @@ async def log_in(
 ) -> HttpResponse[LoginResponse]:
     """A session for e-mail address and password; also set as a cookie for browsers."""
     info = request.scope[INFO]  # type: ignore[literal-required]
-    token = str(await sessions.log_in(services, gate.passwords, gate.login_limit, info, data))
+    token = str(await sessions.log_in(gate, info, data))
     cookies = make_session_cookies(token, services.settings)
     return HttpResponse(LoginResponse(token), status_code=201, cookies=cookies)
 

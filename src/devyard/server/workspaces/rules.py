@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from devyard.server.settings import ServerSettings
 from devyard.wire.enums import AgentStatus, Transition
 from devyard.wire.errors import BadRequest, Invalid, ValidationError
 from devyard.wire.workspaces import WorkspaceHealth
@@ -74,7 +75,7 @@ def decide_health(agents: Iterable[tuple[UUID, AgentStatus]]) -> WorkspaceHealth
     return WorkspaceHealth(healthy=not failing, failing_agents=failing)
 
 
-def are_renames_allowed(settings: object) -> bool:
+def are_renames_allowed(settings: ServerSettings) -> bool:
     """Whether users may rename workspaces: off unless the operator says so, since a name may be part of what
     Terraform made."""
-    return bool(getattr(settings, "allow_workspace_renames", False))
+    return settings.allow_workspace_renames
