@@ -2,7 +2,7 @@
 
     python bench/relay.py [--mib 512] [--rounds 5] [--requests 4000]
 
-Prints one JSON object. Agent: bulk with one real agent, dialed through the relay and directly (agentbulk.py). Bulk:
+Prints JSON. Agent: bulk with one real agent, dialed through the relay and directly (agentbulk.py). Bulk:
 the same with a bare sink and source for an agent. The ratio is relay / direct throughput. API: the same ASGI
 application on uvicorn's own listener and behind the handover; the ratio is handover / direct requests per second,
 on kept connections and with one per request.
