@@ -2,9 +2,10 @@
 
     python bench/relay.py [--mib 512] [--rounds 5] [--requests 4000]
 
-Prints one JSON object. Bulk: a sink and source process is dialed directly and through the relay, in turn; the
-ratio is relay / direct throughput. API: the same ASGI application on uvicorn's own listener and behind the
-handover; the ratio is handover / direct requests per second, on kept connections and with one per request.
+Prints JSON. Agent: bulk with one real agent, dialed through the relay and directly (agentbulk.py). Bulk:
+the same with a bare sink and source for an agent. The ratio is relay / direct throughput. API: the same ASGI
+application on uvicorn's own listener and behind the handover; the ratio is handover / direct requests per second,
+on kept connections and with one per request.
 """
 
 import argparse
@@ -22,8 +23,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "bench")]
 
+from agentbulk import measure_agent  # noqa: E402
 from tests.e2e.processes.harness import AgentEnd, Server, ticket, wait_for  # noqa: E402
 
 from devyard.net.client import Head, open_stream  # noqa: E402
@@ -259,6 +261,7 @@ def main():
             wait_for(lambda: server.process.poll() is None)
             results = {
                 "machine": f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}",
+                "agent": measure_agent(server, serve_bulk, time_bulk, options.mib, options.rounds, compare),
                 "bulk": measure_bulk(server, options.mib, options.rounds),
                 "api": measure_api(server, options.requests, options.rounds),
             }

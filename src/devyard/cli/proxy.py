@@ -24,13 +24,16 @@ def start(embedded: bool) -> None:
             "A workspace proxy on a machine of its own is not available yet; "
             "`devyard server` runs its built-in one."
         )
-    import msgspec
-    import uvloop
+    from devyard.runtime.imports import quick_imports
 
-    from devyard.net.relayconfig import RelayConfig
-    from devyard.proxy.relay import run_relay
-    from devyard.runtime.logs import set_up_logs
-    from devyard.runtime.parent import ControlPipe
+    with quick_imports():
+        import msgspec
+        import uvloop
+
+        from devyard.net.relayconfig import RelayConfig
+        from devyard.proxy.relay import run_relay
+        from devyard.runtime.logs import set_up_logs
+        from devyard.runtime.parent import ControlPipe
 
     control = ControlPipe()
     try:

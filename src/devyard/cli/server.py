@@ -5,8 +5,11 @@ import sys
 
 import click
 
-from devyard.server.options import OptionError
-from devyard.server.settings import click_options, load_settings
+from devyard.runtime.imports import quick_imports
+
+with quick_imports():
+    from devyard.server.options import OptionError
+    from devyard.server.settings import click_options, load_settings
 
 
 @click.group(invoke_without_command=True)
@@ -23,7 +26,8 @@ def server(context: click.Context, /, **flags: str | None) -> None:
         loaded = load_settings(flags, os.environ)
     except OptionError as error:
         raise click.ClickException(str(error)) from None
-    from devyard.server.processes.supervisor import run_supervisor
+    with quick_imports():
+        from devyard.server.processes.supervisor import run_supervisor
 
     sys.exit(run_supervisor(loaded))
 
@@ -32,6 +36,7 @@ def server(context: click.Context, /, **flags: str | None) -> None:
 @click.option("--app", required=True)
 def api(app: str) -> None:
     """Run one API process; started by `devyard server`."""
-    from devyard.server.processes.apiprocess import run_api_process
+    with quick_imports():
+        from devyard.server.processes.apiprocess import run_api_process
 
     run_api_process(app)

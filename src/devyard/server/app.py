@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 from litestar import Litestar
 
+from devyard.runtime.imports import uncollected
 from devyard.server.agents import api as agents
 from devyard.server.agents.hub import AgentHub
 from devyard.server.audit import api as audit
@@ -85,7 +86,8 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
             provisioners.make_socket_route(provisioner_hub),
             *list_workspace_routes(services, hub),
         ]
-        app = build_app(gate, api_routes=api_routes, root_routes=list_root_routes())
+        with uncollected():
+            app = build_app(gate, api_routes=api_routes, root_routes=list_root_routes())
         await stack.enter_async_context(Background(list_loops(gate), services.wakeups))
         is_secure = urlsplit(settings.access_url).scheme == "https"
         yield ServerApp(

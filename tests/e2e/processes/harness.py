@@ -7,6 +7,7 @@ import queue
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 import uuid
@@ -35,14 +36,14 @@ NO_DATABASE = "postgresql://nobody@127.0.0.1:1/unused"
 class Server:
     """A running server in a process of its own. `lines` are what it said on standard error."""
 
-    def __init__(self, data_dir, *, ready_timeout_s=20.0, wrap=(), **flags):
+    def __init__(self, data_dir, *, ready_timeout_s=20.0, wrap=(), python=sys.executable, **flags):
         self.data_dir = data_dir
         values = {"data_dir": str(data_dir), "http_address": "127.0.0.1:0", "provisioners": "0",
                   "log_format": "json", "log_level": "debug", "postgres_url": NO_DATABASE, **flags}  # fmt: skip
         arguments = [f"{name}={value}" for name, value in values.items() if value is not None]
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}:{sysconfig.get_path('purelib')}"}
         self.process = subprocess.Popen(
-            [*wrap, sys.executable, "-c", START, *arguments],
+            [*wrap, python, "-c", START, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -56,7 +57,10 @@ class Server:
         for stream, sink in ((self.process.stdout, self._stdout.put), (self.process.stderr, self.lines.append)):
             threading.Thread(target=self._read, args=(stream, sink), daemon=True).start()
         if ready_timeout_s:
-            self.ready_line = self._stdout.get(timeout=ready_timeout_s)
+            try:
+                self.ready_line = self._stdout.get(timeout=ready_timeout_s)
+            except queue.Empty:
+                raise AssertionError(f"the server is not ready: {self.lines[-5:]}") from None
             self.url = read_info(data_dir).access_url
             self.port = int(self.url.rpartition(":")[2])
 

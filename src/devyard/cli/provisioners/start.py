@@ -110,9 +110,12 @@ def start(
     """
     import asyncio
 
-    from devyard.provisioner.daemon import Settings, serve_provisioner
-    from devyard.provisioner.engine.backend import NoTerraform
-    from devyard.provisioner.logs import set_up_logs
+    from devyard.runtime.imports import quick_imports
+
+    with quick_imports():
+        from devyard.provisioner.daemon import Settings, serve_provisioner
+        from devyard.provisioner.engine.backend import NoTerraform
+        from devyard.provisioner.logs import set_up_logs
 
     set_up_logs(log_format, is_verbose=verbose)  # type: ignore[arg-type]  # one of the choices
     cache = (cache_dir or _default_cache_directory()).absolute()

@@ -63,12 +63,22 @@ class _Ended(BaseException):
 @click.option(
     "--http-address", default="", envvar=variables("HTTP_ADDRESS"), help=f"Where it listens ({DEFAULT_ADDRESS})."
 )
+@click.option(
+    "--sandbox-isolation",
+    type=click.Choice(["namespaces", "none"]),
+    default=None,
+    help="none: the workspace is an ordinary process of this machine, where namespaces are forbidden.",
+)
 @click.option("--no-shell", is_flag=True, help="Do not enter the workspace; serve until Ctrl-C.")
 @click.pass_obj
-def quickstart(settings: Settings, data_dir: Path | None, http_address: str, no_shell: bool) -> None:
+def quickstart(
+    settings: Settings, data_dir: Path | None, http_address: str, sandbox_isolation: str | None, no_shell: bool
+) -> None:
     """From nothing to a workspace's shell: server, first administrator, template, workspace."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     server = LocalServer(directory)
+    if sandbox_isolation is not None:
+        server.options += ["--sandbox-isolation", sandbox_isolation]
     with _ending_on_signals():
         try:
             run = _Quickstart(settings, server, _load_kept(directory))

@@ -39,6 +39,8 @@ class LocalServer:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.url = self.address = ""
+        self.options: list[str] = []
+        """Further options of a server that is started here."""
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,7 +61,7 @@ class LocalServer:
         command = [sys.executable, "-m", "devyard", "server", "--data-dir", str(self.data_dir)]
         with self._open_log() as log:
             self._child = subprocess.Popen(
-                [*command, "--http-address", http_address],
+                [*command, "--http-address", http_address, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

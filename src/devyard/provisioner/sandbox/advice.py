@@ -7,6 +7,10 @@ import os
 from pathlib import Path
 
 _CAP_CHOWN, _CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN = 0, 6, 7, 21
+_WITHOUT = (
+    "To do without isolation, start the server or quickstart with --sandbox-isolation none: "
+    "workspaces are then ordinary processes of this machine, with the provisioner's rights."
+)
 ROOT_NEEDS = (_CAP_CHOWN, _CAP_SETGID, _CAP_SETUID, _CAP_SYS_ADMIN)
 
 
@@ -21,7 +25,7 @@ def explain(error: str, *, uid: int | None = None, proc: Path = Path("/proc")) -
     uid = os.geteuid() if uid is None else uid
     advice = _advice(uid, proc)
     text = f"Isolated workspaces can't be started on this machine: {error}."
-    return f"{text} {advice}" if advice else text
+    return f"{text} {advice} {_WITHOUT}" if advice else text
 
 
 def _advice(uid: int, proc: Path) -> str:

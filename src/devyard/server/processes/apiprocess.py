@@ -18,6 +18,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from devyard.runtime.imports import quick_imports
 from devyard.runtime.limits import raise_file_limit
 from devyard.runtime.logs import set_up_logs
 from devyard.runtime.parent import ControlPipe
@@ -42,7 +43,8 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 def run_api_process(app_reference: str) -> None:
     """The whole life of an API process; exits 1 when the supervisor is gone before it said what to do."""
-    open_app = import_open_app(app_reference)
+    with quick_imports():
+        open_app = import_open_app(app_reference)
     control = ControlPipe()
     try:
         start = decode_start(control.read_line())

@@ -1,15 +1,13 @@
 """The embedded PostgreSQL: makes the cluster once, clears away what a killed server left, says how to start it.
 
 The supervisor starts and stops the postmaster as its child; here is everything around it. Only a unix socket is
-opened, in a private directory with a short path. As root the database runs as another user in a mount namespace
-of its own, where the cluster and the programs appear under that short path: so the data directory can stay 0700
-and lie anywhere, also below /root. docs/design/processes.md
+opened, in a private directory with a short path. As whom it all runs is postgresuser.py's business.
+docs/design/processes.md
 """
 
 import contextlib
 import importlib.util
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -20,11 +18,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from devyard.server.processes.postgresuser import DatabaseUser, PostgresError, find_user
+
 DATABASE = "devyard"
 SUPERUSER = "devyard"
 PORT = 5432
 SUPPORTED_MAJORS = ("18", "17")
-SYSTEM_USERS = ("devyard", "nobody")
 STOP_TIMEOUT_S = 10.0
 SETTINGS = {
     "listen_addresses": "",
@@ -36,24 +35,6 @@ SETTINGS = {
     "logging_collector": "off",
     "cluster_name": "devyard",
 }
-
-# $1 run directory, $2 programs, $3 cluster, then the command. The tmpfs hides the private run directory from
-# the database's user only inside this namespace; the socket directory is the same one inside and outside.
-_NAMESPACE_SCRIPT = """set -e
-run=$1 install=$2 data=$3; shift 3
-mount -t tmpfs -o mode=0755,size=1m none "$run/ns"
-mkdir "$run/ns/install" "$run/ns/data" "$run/ns/sock"
-mount --bind "$install" "$run/ns/install"
-mount --bind "$data" "$run/ns/data"
-mount --bind "$run/sock" "$run/ns/sock"
-mount --rbind "$run/ns" "$run"
-cd /
-exec "$@"
-"""
-
-
-class PostgresError(Exception):
-    """The embedded database cannot be set up; the message says why and what to do."""
 
 
 class RunRecord(msgspec.Struct, frozen=True):
@@ -69,7 +50,7 @@ class EmbeddedPostgres:
         self._root = root
         self._data = root / "data"
         self._record_path = root / "run.json"
-        self._user = _find_system_user() if os.geteuid() == 0 else None
+        self._user = DatabaseUser(None, False)
         self._install = Path()
         self._run_dir = Path()
 
@@ -85,9 +66,11 @@ class EmbeddedPostgres:
         self._remove_last_run_dir()
         self._install = _find_install(self._read_major())
         self._make_run_dir()
+        self._user.check_reach(self._root.parent, self._install / "bin" / "postgres")
+        self._user.let_pass(self._root.parent, self._root, self._run_dir)
         if not (self._data / "PG_VERSION").exists():
             self._make_cluster()
-        self._give_to_user(self._data)
+        self._user.give(self._data)
 
     def command(self) -> list[str]:
         """The postmaster's command line; stop it with SIGINT."""
@@ -121,7 +104,7 @@ class EmbeddedPostgres:
         fresh = self._root / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        self._give_to_user(fresh)
+        self._user.give(fresh)
         init = ["-D", self._seen_data(fresh), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8"]
         init += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         self._run(fresh, "initdb", init, b"")
@@ -136,7 +119,7 @@ class EmbeddedPostgres:
                 command,
                 input=stdin,
                 capture_output=True,
-                env=self.environment(),
+                env={**self.environment(), **self._user.variables},
                 timeout=120,
                 check=False,
                 cwd="/",
@@ -148,14 +131,9 @@ class EmbeddedPostgres:
             raise PostgresError(f"The embedded PostgreSQL's {program} failed: {said}")
 
     def _wrap(self, data: Path, program: str, arguments: list[str], death_signal: str) -> list[str]:
-        """The command, as the database's user in its namespace where this is root, tied to its parent's life."""
+        """The command as the database's user, tied to its parent's life."""
         inner = [str(self._seen_install() / "bin" / program), *arguments]
-        if self._user is None:
-            return ["setpriv", f"--pdeathsig={death_signal}", *inner]
-        drop = ["setpriv", f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups"]
-        drop += ["--inh-caps=-all", "--no-new-privs", f"--pdeathsig={death_signal}"]
-        namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _NAMESPACE_SCRIPT, "sh"]
-        return [*namespace, str(self._run_dir), str(self._packages), str(data), *drop, *inner]
+        return self._user.wrap(inner, death_signal, paths=[self._run_dir, self._packages, data])
 
     @property
     def _packages(self) -> Path:
@@ -164,20 +142,12 @@ class EmbeddedPostgres:
 
     def _seen_install(self) -> Path:
         """The programs' directory as they see it; their libraries lie beside the package, in the same place."""
-        if self._user is None:
+        if not self._user.has_namespace:
             return self._install
         return self._run_dir / "install" / self._install.relative_to(self._packages)
 
     def _seen_data(self, data: Path) -> str:
-        return str(data if self._user is None else self._run_dir / "data")
-
-    def _give_to_user(self, directory: Path) -> None:
-        """Hands the cluster to the database's user, also one that another user made before."""
-        if self._user is None or not directory.exists() or directory.stat().st_uid == self._user.pw_uid:
-            return
-        for parent, _, files in os.walk(directory):
-            for name in ("", *files):
-                os.chown(Path(parent, name), self._user.pw_uid, self._user.pw_gid, follow_symlinks=False)
+        return str(self._run_dir / "data" if self._user.has_namespace else data)
 
     def _make_run_dir(self) -> None:
         self._run_dir = Path(tempfile.mkdtemp(prefix="devyard-", dir=_find_short_directory()))
@@ -185,8 +155,8 @@ class EmbeddedPostgres:
         socket_dir = self._run_dir / "sock"
         socket_dir.mkdir(mode=0o700)
         (self._run_dir / "ns").mkdir(mode=0o700)
-        if self._user is not None:
-            os.chown(socket_dir, self._user.pw_uid, self._user.pw_gid)
+        self._user = find_user(self._run_dir / "ns")
+        self._user.give(socket_dir)
 
     def _remove_last_run_dir(self) -> None:
         try:
@@ -221,18 +191,32 @@ def _find_processes(data: Path) -> list[int]:
         cluster = data.stat()
     except FileNotFoundError:
         return []
-    found = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 (names only)
-        if not entry.isdigit():
-            continue
+    found: list[int] = []
+    for pid in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit()):  # noqa: PTH208 (names only)
         try:
-            where = os.stat(f"/proc/{entry}/cwd")  # noqa: PTH116 (a magic link)
-            name = Path(f"/proc/{entry}/comm").read_text("utf-8")
+            if not Path(f"/proc/{pid}/comm").read_text("utf-8").startswith("postgres"):
+                continue
+            try:
+                where = os.stat(f"/proc/{pid}/cwd")  # noqa: PTH116 (a magic link)
+            except PermissionError:  # another user's, without CAP_SYS_PTRACE
+                is_ours = _names_cluster(pid, data) or _find_parent(pid) in found
+            else:
+                is_ours = (where.st_dev, where.st_ino) == (cluster.st_dev, cluster.st_ino)
         except OSError:
             continue
-        if (where.st_dev, where.st_ino) == (cluster.st_dev, cluster.st_ino) and name.startswith("postgres"):
-            found.append(int(entry))
+        if is_ours:
+            found.append(pid)
     return found
+
+
+def _names_cluster(pid: int, data: Path) -> bool:
+    """Whether it is a postmaster that was told to serve `data`."""
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return arguments[1:3] == [b"-D", os.fsencode(data)]
+
+
+def _find_parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[1])
 
 
 def _wait_until_gone(data: Path, timeout_s: float) -> None:
@@ -261,16 +245,6 @@ def _find_install(major: str | None) -> Path:
     raise PostgresError(
         f"The database in the data directory is of PostgreSQL {major}, but only "
         f"{', '.join(installed) or 'none'} is installed; dump it with the old version and restore it."
-    )
-
-
-def _find_system_user() -> pwd.struct_passwd:
-    for name in SYSTEM_USERS:
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise PostgresError(
-        "PostgreSQL refuses to run as root and there is neither a user 'devyard' nor 'nobody' to run it as; "
-        "make one (useradd --system devyard), run the server as another user, or use --postgres-url."
     )
 
 

@@ -25,7 +25,8 @@ from devyard.runtime.logs import set_up_logs
 from devyard.server.options import ENVIRONMENT_PREFIXES, split_address
 from devyard.server.processes.child import Child, ChildSpec
 from devyard.server.processes.datadir import DataDir, DataDirError, ServerInfo
-from devyard.server.processes.postgres import EmbeddedPostgres, PostgresError
+from devyard.server.processes.postgres import EmbeddedPostgres
+from devyard.server.processes.postgresuser import PostgresError
 from devyard.server.processes.serverapp import DEFAULT_APP, Start, encode_start
 from devyard.server.settings import LoadedSettings, ServerSettings, with_access_url
 
@@ -100,12 +101,13 @@ class _Supervisor:
     async def _start(self) -> None:
         path = self._data_dir.path
         self._data_dir.write_info(ServerInfo(os.getpid(), self._address, self._settings.access_url))
-        self._relay = self._start_child(self._relay_spec(path / "relay.sock"))
-        self._relay.send_first_line()
+        # The API first: its imports are the longest part, and everything else is over before they are.
         self._apis = [
             self._start_child(self._api_spec(f"api-{number}", path / "relay.sock"))
             for number in range(1, self._settings.api_processes + 1)
         ]
+        self._relay = self._start_child(self._relay_spec(path / "relay.sock"))
+        self._relay.send_first_line()
         if self._settings.postgres_url is None:
             await self._start_postgres(path / "postgres")
         for child in self._apis:
