@@ -45,13 +45,6 @@ class ApiRequest(Request[Any, Any, Any]):
         return value
 
 
-class ApiRouter(Router):
-    """A router that is registered once, so that it needs none of the deep copies that Litestar makes."""
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> "ApiRouter":
-        return self
-
-
 def build_app(gate: guard.Gate, *, api_routes: Sequence[Any], root_routes: Sequence[Any]) -> Litestar:
     """The application; `api_routes` live under API_PATH.
 
@@ -75,7 +68,7 @@ def build_app(gate: guard.Gate, *, api_routes: Sequence[Any], root_routes: Seque
     with warnings.catch_warnings():
         # Dependencies and queries are told from the signature; Litestar 3 will want each marked.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
-        api = ApiRouter(API_PATH, route_handlers=list(api_routes))
+        api = Router(API_PATH, route_handlers=list(api_routes))
         app = _make_litestar(gate, dependencies, [api, *root_routes])
     guard.check_routes(app)
     return app
