@@ -35,6 +35,10 @@ def open_agent_stream(
     deadline = time.monotonic() + patience_s
     while True:
         access = get_connection(client, agent_id)
+        if head.kind == "ssh" and not access.host_keys and time.monotonic() < deadline:
+            # It has only just connected: the server stores in a moment by which keys to know it.
+            time.sleep(PAUSE_S)
+            continue
         try:
             return dial(access, head)
         except AgentRefusedError:
