@@ -56,7 +56,7 @@ def test_keys_are_listed_and_deleted(cli: Cli, yard: FakeApi) -> None:
     assert [a.path for a in yard.asked if a.method == "DELETE"] == [f"{KEYS}/eu", f"{KEYS}/us"]
 
 
-VERSION, BUILD = uuid4(), uuid4()
+VERSION, BUILD = UUID(int=1), UUID(int=2)
 
 
 @pytest.mark.parametrize(
