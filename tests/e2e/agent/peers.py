@@ -175,13 +175,21 @@ class Relay:
             sock.setblocking(False)
             head = b""
             while not head.endswith(b"\r\n\r\n"):
-                head += await loop.sock_recv(sock, 1)
-            assert b"Authorization: Bearer ticket" in head
-            self.dials += 1
-            await loop.sock_sendall(
-                sock, b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: devyard-stream\r\n\r\n"
-            )
-            self.spares.put_nowait(sock)
+                byte = await loop.sock_recv(sock, 1)
+                if not byte:
+                    break
+                head += byte
+            else:
+                await self._keep_spare(sock, head)
+                continue
+            sock.close()  # an agent that ended while it dialed
+
+    async def _keep_spare(self, sock: socket.socket, head: bytes) -> None:
+        assert b"Authorization: Bearer ticket" in head
+        self.dials += 1
+        answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: devyard-stream\r\n\r\n"
+        await asyncio.get_running_loop().sock_sendall(sock, answer)
+        self.spares.put_nowait(sock)
 
     async def serve_ssh(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -57,7 +57,6 @@ def run_api_process(app_reference: str) -> None:
 async def _serve(open_app: OpenApp, start: Start, control: ControlPipe) -> None:
     loop = asyncio.get_running_loop()
     watchdog = Watchdog(_report_stall)
-    watchdog.start()
     loop.add_reader(control.fileno(), lambda: os._exit(1) if control.on_parent_gone() else None)
     ended = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -67,6 +66,7 @@ async def _serve(open_app: OpenApp, start: Start, control: ControlPipe) -> None:
         _accepting(app, Path(start.handover_path)) as accepted,
     ):
         await accepted.registered.wait()
+        watchdog.start()  # building the routes stalls nobody: there is no connection yet
         print(json.dumps({"ready": True}), flush=True)  # noqa: T201 (the supervisor reads it)
         await ended.wait()
     watchdog.stop()
