@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from devyard.agent import websocket
-from devyard.agent.backoff import Backoff
 from devyard.agent.outbox import Outbox
 from devyard.net.address import parse_relay_url
 from devyard.net.requesthead import MAX_HEAD_BYTES, HeadError, ResponseHead, parse_response_head
+from devyard.runtime.backoff import Backoff
 from devyard.wire.agentlink import CONNECT_PATH, MAX_MESSAGE_BYTES, AgentMessage, Hello, ServerMessage
 
 log = logging.getLogger("devyard.agent.link")

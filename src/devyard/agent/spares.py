@@ -10,9 +10,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from devyard.agent.backoff import Backoff
 from devyard.net.dial import OpenedStream, dial_agent_spare
 from devyard.net.upgrade import RelayRefusedError, StreamError
+from devyard.runtime.backoff import Backoff
 from devyard.wire.streams import RelayAccess
 
 log = logging.getLogger("devyard.agent.relay")

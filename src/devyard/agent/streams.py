@@ -14,6 +14,7 @@ from types import ModuleType
 
 from devyard.agent.ssh.context import Counts, SSHContext
 from devyard.net.dial import OpenedStream
+from devyard.net.rawsock import connect_tcp
 from devyard.net.splice import PipePool, splice_sockets
 
 CONNECT_TIMEOUT_S = 10.0
@@ -69,7 +70,7 @@ class StreamServer:
         host = head.host or "localhost"
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                target = await _connect(host, head.port)
+                target = await connect_tcp(host, head.port, _send_at_once)
         except TimeoutError:
             await opened.refuse(f"{host}:{head.port} did not answer within {CONNECT_TIMEOUT_S:g} s.")
             return
@@ -86,25 +87,8 @@ class StreamServer:
             target.close()
 
 
-async def _connect(host: str, port: int) -> socket.socket:
-    """A connected non-blocking socket; every address of the name is tried (localhost may be ::1 only)."""
-    loop = asyncio.get_running_loop()
-    failure: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        sock = socket.socket(family, kind, protocol)
-        sock.setblocking(False)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(sock, address)
-        except OSError as error:
-            sock.close()
-            failure = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise failure
+def _send_at_once(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 async def _echo(sock: socket.socket) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from devyard.net.address import RelayAddress
 from devyard.net.client import tune
@@ -82,14 +82,21 @@ async def connect(address: RelayAddress, tls: ssl.SSLContext | None = None) -> s
     """
     if address.is_tls:
         return await _connect_tls(address, tls or ssl.create_default_context())
+    return await connect_tcp(address.host, address.port, tune)
+
+
+async def connect_tcp(host: str, port: int, prepare: Callable[[socket.socket], None]) -> socket.socket:
+    """A connected non-blocking socket, options set by `prepare`; every address of the name is tried (`localhost`
+    may be ::1 only). Raises the last address's OSError.
+    """
     loop = asyncio.get_running_loop()
-    candidates = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    candidates = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failure: OSError = OSError("the name has no address")
     for family, kind, protocol, _, where in candidates:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
-            tune(sock)
+            prepare(sock)
             await loop.sock_connect(sock, where)
         except OSError as error:
             sock.close()

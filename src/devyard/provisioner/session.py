@@ -18,13 +18,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from devyard import __version__
-from devyard.provisioner.backoff import Backoff
 from devyard.provisioner.downloads import Download
 from devyard.provisioner.engine.stopping import Stop
 from devyard.provisioner.jobs.run import Result, run_job
 from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.lostresults import keep_lost_state
 from devyard.provisioner.outbox import Outbox
+from devyard.runtime.backoff import Backoff
 from devyard.wire.provisionerlink import (
     API_VERSION,
     KEY_HEADER,
@@ -161,7 +161,7 @@ class Session:
         self._send_soon(FileRequest(file_id))
 
     async def _connect_for_ever(self) -> None:
-        backoff = Backoff()
+        backoff = Backoff(first_s=0.5)
         while True:
             began = time.monotonic()
             try:

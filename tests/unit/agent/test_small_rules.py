@@ -1,7 +1,6 @@
 import termios
 from pathlib import Path
 
-from devyard.agent.backoff import Backoff
 from devyard.agent.health import AppState, split_url
 from devyard.agent.scripts.lines import LineSplitter
 from devyard.agent.scripts.runner import Outcome, script_argv
@@ -11,6 +10,7 @@ from devyard.agent.ssh.blocking import is_file_transfer
 from devyard.agent.ssh.context import session_kind
 from devyard.agent.ssh.motd import read_motd
 from devyard.agent.ssh.terminal import apply_modes
+from devyard.runtime.backoff import Backoff
 from tests.e2e.agent.peers import make_script
 
 
