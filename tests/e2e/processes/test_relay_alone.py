@@ -44,10 +44,19 @@ def relay(tmp_path):
     process.stdin.flush()
     port = listener.getsockname()[1]
     listener.close()
-    wait_for(lambda: (tmp_path / "relay.sock").exists())
+    wait_for(lambda: _listens(tmp_path / "relay.sock"))
     yield port, process
     process.kill()
     process.wait()
+
+
+def _listens(path):
+    """The socket's file is there a moment before anybody listens on it."""
+    try:
+        connect_handover(path).close()
+    except OSError:
+        return False
+    return True
 
 
 def request(port):
