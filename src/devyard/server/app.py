@@ -32,7 +32,7 @@ from devyard.server.jobs.loops import PERIOD_S as REAP_S
 from devyard.server.jobs.loops import Reaper
 from devyard.server.organizations import api as organizations
 from devyard.server.provisioners import api as provisioners
-from devyard.server.provisioners.link import ProvisionerHub
+from devyard.server.provisioners.link.hub import ProvisionerHub
 from devyard.server.provisioners.signin import authenticate_provisioner
 from devyard.server.retention import loops as retention
 from devyard.server.services import Services, read_clock

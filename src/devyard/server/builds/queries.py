@@ -16,7 +16,7 @@ from devyard.server.db.pool import Executor
 from devyard.server.jobs.queries import JOB_COLUMNS_PREFIXED, JobRow, job_from
 from devyard.wire.enums import JobStatus, Transition
 from devyard.wire.parameters import ParameterDefinition
-from devyard.wire.provisionerlink import Timing
+from devyard.wire.provisionerresults import Timing
 
 
 class ResourceMetadataRow(msgspec.Struct, frozen=True):

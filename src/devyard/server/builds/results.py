@@ -13,7 +13,7 @@ import msgspec
 
 from devyard.server.builds.work_queries import WorkRow, list_tables
 from devyard.wire.errors import Invalid
-from devyard.wire.provisionerlink import AgentResult, AppResult, ResourceResult, ScriptResult
+from devyard.wire.provisionerresults import AgentResult, AppResult, ResourceResult, ScriptResult
 
 Rows = dict[str, list[dict[str, Any]]]
 

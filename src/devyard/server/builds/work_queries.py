@@ -13,7 +13,8 @@ import msgspec
 from devyard.server.db.pool import Connection
 from devyard.wire.enums import Transition
 from devyard.wire.parameters import ParameterDefinition
-from devyard.wire.provisionerlink import Timing, Variable
+from devyard.wire.provisionerlink import Variable
+from devyard.wire.provisionerresults import Timing
 
 
 class WorkRow(msgspec.Struct, frozen=True, kw_only=True):
