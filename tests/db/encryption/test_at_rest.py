@@ -128,7 +128,7 @@ async def test_an_interrupted_rotation_goes_on_with_the_same_key(
 async def test_a_value_that_cannot_be_opened_stops_nothing_else(
     used: tuple[Api, httpx.AsyncClient, Used], settings: Any
 ) -> None:
-    api, _, was = used
+    api = used[0]
     await api.services.pool.execute("UPDATE workspace_builds SET state = state || 'x'")
     async with rotation.open_deployment(settings) as pool:
         with pytest.raises(KeysError, match="could not be sealed"):
@@ -160,7 +160,7 @@ async def test_without_the_key_no_server_starts(settings: Any, tmp_path: Path) -
 async def test_replicas_with_the_same_keys_read_each_other(
     used: tuple[Api, httpx.AsyncClient, Used], settings: Any, tmp_path: Path
 ) -> None:
-    api, owner, was = used
+    _, owner, was = used
     elsewhere = msgspec.structs.replace(settings, data_dir=tmp_path / "other")
     elsewhere.data_dir.mkdir()
     shutil.copy(settings.data_dir / "encryption.keys", elsewhere.data_dir)
