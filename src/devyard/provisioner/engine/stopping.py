@@ -15,6 +15,8 @@ class Stop:
     def __init__(self, grace_s: float = 30, last_s: float = 2) -> None:
         self.grace_s = grace_s
         self.last_s = last_s
+        self.reason = ""
+        """Why the job had to be ended; empty where somebody canceled it."""
         self._requested = asyncio.Event()
         self._forced = asyncio.Event()
 
@@ -28,6 +30,12 @@ class Stop:
         self._requested.set()
         if force:
             self._forced.set()
+
+    def end(self, reason: str) -> None:
+        """Ends the job because of itself: it has failed, with this reason. A cancel that came before stays one."""
+        if not self.is_requested:
+            self.reason = reason
+        self.request()
 
     async def wait_requested(self) -> None:
         """Returns once somebody wants the job to end."""

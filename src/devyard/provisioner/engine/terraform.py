@@ -16,6 +16,7 @@ import structlog
 
 from devyard.provisioner.engine.backend import Backend, NoTerraform, find_backends
 from devyard.provisioner.engine.environment import build_environment
+from devyard.provisioner.engine.fence import remove_leftovers
 from devyard.provisioner.engine.lane import CommandFailed, Lane, Lanes
 from devyard.provisioner.engine.process import Worker, WorkerLost
 from devyard.provisioner.engine.stopping import Stop
@@ -38,8 +39,10 @@ class Terraform:
         """A lane for one job. `key` names the third-party providers that its worker will have in memory."""
         lane = await self._lanes.take(key)
         try:
+            await asyncio.to_thread(lane.fence.begin)
             yield lane
         finally:
+            await lane.clean()
             self._lanes.give_back(lane)
 
 
@@ -58,6 +61,7 @@ async def open_terraform(
     that may reach Terraform. Raises NoTerraform.
     """
     own = os.environ if own_environment is None else own_environment
+    await asyncio.to_thread(remove_leftovers)
     failures = []
     for backend in await asyncio.to_thread(find_backends, setting):
         lanes = Lanes(_LaneMaker(backend, directory, passed_variables, sandboxes, own).make)

@@ -134,23 +134,28 @@ class _Build:
     async def _describe_failure(self, error: Exception) -> Failed:
         state = await self._watch.finish()
         orphans = self._progress.list_unsaved(list_addresses(read_state(state)))
-        self._say_failure(error, orphans)
+        reason = self._place.bounds.explain() if isinstance(error, Stopped | WorkerLost | JobFailed) else ""
+        if not reason:
+            self._say_failure(error)
+        self._say_orphans(orphans)
         return Failed(
             job_id=self._job.job_id,
             lease_id=self._job.lease_id,
             seq=0,
-            error=_sentence(error, orphans),
-            outcome="canceled" if isinstance(error, Stopped) else "failed",
+            error=_sentence(error, orphans, reason),
+            outcome="canceled" if isinstance(error, Stopped) and not reason else "failed",
             state=state if self._watch.is_newer else b"",
             possible_orphans=orphans,
             timings=(*self._place.timings, *self._progress.timings),
         )
 
-    def _say_failure(self, error: Exception, orphans: tuple[str, ...]) -> None:
+    def _say_failure(self, error: Exception) -> None:
         if isinstance(error, Stopped):
             self._log.say("The build was canceled; what had been made is kept in the workspace's state.", "warn")
         elif isinstance(error, WorkerLost):
             self._log.say(f"Terraform crashed: {error}", "error")
+
+    def _say_orphans(self, orphans: tuple[str, ...]) -> None:
         for orphan in orphans:
             self._log.say(
                 f"{orphan} may exist though Terraform's state does not know it; look for it where it would be.",
@@ -158,8 +163,10 @@ class _Build:
             )
 
 
-def _sentence(error: Exception, orphans: tuple[str, ...]) -> str:
-    if isinstance(error, Stopped):
+def _sentence(error: Exception, orphans: tuple[str, ...], reason: str) -> str:
+    if reason:
+        text = reason
+    elif isinstance(error, Stopped):
         text = "The build was canceled."
     elif isinstance(error, WorkerLost):
         text = "Terraform crashed while it applied; the state up to that moment is kept."
