@@ -6,6 +6,7 @@ memory, disk and number of processes, with Terraform given the chance to save it
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +22,10 @@ INTERVAL_S = 0.25
 MAX_FILES = 200_000
 MAX_PARAMETERS = 500
 """A form with more is no form, and the server refuses it too. Real templates have fewer than fifty."""
+MAX_OUTPUT_BYTES = 128 << 20
+"""Of Terraform's JSON, which makes 490 bytes of a line of 50: Terraform needs a minute of a core for that much."""
 OVERRUN_GRACE_S = 10.0
+_DECLARATION = re.compile(rb'^[ \t]*data[ \t]+"(?:coder|devyard)_parameter"', re.MULTILINE)
 
 
 class Bounds:
@@ -31,6 +35,7 @@ class Bounds:
         self.lane: Lane | None = None
         self.directory: Path | None = None
         self.capture: Capture | None = None
+        self.output_bytes = 0
         self._limits = limits
         self._stop = stop
         self._log = log
@@ -40,7 +45,8 @@ class Bounds:
         """Looks again and again until cancelled."""
         while True:
             began = time.monotonic()
-            reason = self._check_time() or self._check_parameters() or await asyncio.to_thread(self._check_use)
+            reason = self._check_time() or self._check_output() or self._check_parameters()
+            reason = reason or await asyncio.to_thread(self._check_use)
             if reason:
                 await self._end(reason)
             took_s = time.monotonic() - began
@@ -63,11 +69,17 @@ class Bounds:
         limit = f"{minutes:.0f} minutes" if minutes >= 2 else f"{self._limits.time_s} seconds"
         return f"The job took longer than {limit} and was ended; an administrator can allow more."
 
+    def _check_output(self) -> str:
+        if self.output_bytes <= MAX_OUTPUT_BYTES:
+            return ""
+        size = MAX_OUTPUT_BYTES >> 20
+        return f"Terraform and the template's scripts printed more than {size} MiB; they were ended."
+
     def _check_parameters(self) -> str:
         count = len(self.capture.parameters) if self.capture else 0
         if count <= MAX_PARAMETERS:
             return ""
-        return f"The template has more than {MAX_PARAMETERS} parameters; nobody could fill in such a form."
+        return _too_many_parameters(f"more than {MAX_PARAMETERS}")
 
     def _check_use(self) -> str:
         lane, limits = self.lane, self._limits
@@ -109,6 +121,24 @@ async def watch_bounds(limits: Limits, stop: Stop, log: JobLog) -> AsyncIterator
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+def count_declared(directory: Path) -> int:
+    """How many parameters the root module's files declare, by their text alone: Terraform would take minutes and
+    gigabytes to plan some thousand of them.
+    """
+    paths = (path for path in directory.iterdir() if path.name.endswith((".tf", ".tofu")) and path.is_file())
+    return sum(len(_DECLARATION.findall(path.read_bytes())) for path in paths)
+
+
+def check_declared(directory: Path) -> str:
+    """Why a template can't be planned at all, or nothing."""
+    count = count_declared(directory)
+    return _too_many_parameters(str(count)) if count > MAX_PARAMETERS else ""
+
+
+def _too_many_parameters(count: str) -> str:
+    return f"The template has {count} parameters; at most {MAX_PARAMETERS} are possible."
 
 
 def measure(directory: Path, enough_bytes: int) -> tuple[int, int]:

@@ -112,7 +112,12 @@ class Workplace:
         if self.template.variables:
             common.append(f"-var-file={VALUES_FILE}")
         words = [argv[0], *common, *argv[1:]]
-        return await self.lane.run(self.directory, words, progress.on_line, progress.on_error_line, self.stop)
+
+        def on_line(line: bytes) -> None:
+            self.bounds.output_bytes += len(line)
+            progress.on_line(line)
+
+        return await self.lane.run(self.directory, words, on_line, progress.on_error_line, self.stop)
 
 
 @asynccontextmanager
