@@ -27,7 +27,8 @@ from devyard.server.workspaces.queries import get_workspace_by_name
 from devyard.wire import errors
 from devyard.wire.jobs import ProvisionerJobLog
 from devyard.wire.templates import ParameterValue
-from devyard.wire.workspaces import BuildTimings, CreateBuildRequest, WorkspaceBuild, WorkspaceResource
+from devyard.wire.timings import BuildTimings
+from devyard.wire.workspaces import CreateBuildRequest, WorkspaceBuild, WorkspaceResource
 
 READ = {"permission": "workspace:read"}
 UPDATE = {"permission": "workspace:update"}

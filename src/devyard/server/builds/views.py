@@ -11,15 +11,8 @@ from devyard.server.jobs.views import job_view, present
 from devyard.wire.enums import BuildReason
 from devyard.wire.jobs import JobMetadata
 from devyard.wire.provisionerresults import Timing
-from devyard.wire.workspaces import (
-    AgentConnectionTiming,
-    AgentScriptTiming,
-    BuildTimings,
-    ProvisionerTiming,
-    ResourceMetadata,
-    WorkspaceBuild,
-    WorkspaceResource,
-)
+from devyard.wire.timings import AgentConnectionTiming, AgentScriptTiming, BuildTimings, ProvisionerTiming
+from devyard.wire.workspaces import ResourceMetadata, WorkspaceBuild, WorkspaceResource
 
 MASK = "**redacted**"
 _PUBLIC_STAGES = frozenset({"init", "plan", "graph", "apply"})

@@ -28,9 +28,8 @@ from devyard.server.workspaces.queries import WorkspaceRow
 from devyard.server.workspaces.rendering import Renderer
 from devyard.server.workspaces.write_queries import record_use
 from devyard.wire import errors
-from devyard.wire.workspaces import (
-    BuildTimings,
-    CreateWorkspaceRequest,
+from devyard.wire.timings import BuildTimings
+from devyard.wire.workspacechanges import (
     ExtendRequest,
     ResolveAutostartResponse,
     UpdateAutomaticUpdatesRequest,
@@ -38,10 +37,8 @@ from devyard.wire.workspaces import (
     UpdateDormancyRequest,
     UpdateTTLRequest,
     UpdateWorkspaceRequest,
-    UsageRequest,
-    Workspace,
-    WorkspacesPage,
 )
+from devyard.wire.workspaces import CreateWorkspaceRequest, UsageRequest, Workspace, WorkspacesPage
 
 READ = {"permission": "workspace:read"}
 CREATE = {"permission": "workspace:create"}
