@@ -247,11 +247,12 @@ class CreateWorkspaceRequest(msgspec.Struct):
 
 
 class CreateBuildRequest(msgspec.Struct):
-    """The next build of a workspace; without a version the last one's is kept."""
+    """The next build of a workspace; without a version the last one's is kept. `state`: base64, administrators only."""
 
     transition: Transition
     template_version_id: UUID | None = None
     dry_run: bool = False
+    state: str | None = None
     orphan: bool = False
     rich_parameter_values: list[ParameterValue] = []
     log_level: str = ""

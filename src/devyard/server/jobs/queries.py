@@ -67,13 +67,14 @@ async def insert_job(
     workspace_build_id: UUID | None,
     tags: Mapping[str, str],
     input: Mapping[str, object],
+    priority: int = 0,
 ) -> JobRow:
-    """A new pending job."""
+    """A new pending job; those of a smaller `priority` are taken first."""
     record = await connection.fetchrow(
         f"""-- jobs.insert_job
         INSERT INTO provisioner_jobs AS j (id, organization_id, initiator_id, type, file_id, template_version_id,
-                                           workspace_build_id, tags, input)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                                           workspace_build_id, tags, input, priority)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         RETURNING {JOB_COLUMNS}
         """,  # noqa: S608  (constant column names)
         job_id,
@@ -85,6 +86,7 @@ async def insert_job(
         workspace_build_id,
         dict(tags),
         dict(input),
+        priority,
     )
     return JobRow(**record)
 
@@ -101,14 +103,30 @@ async def get_job(executor: Executor, job_id: UUID) -> JobRow | None:
 
 
 async def list_queue_positions(executor: Executor, job_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
-    """Position (from 1) and length of the queue for those of `job_ids` that are pending."""
+    """Position (from 1) and length of the queue for those of `job_ids` that are pending.
+
+    Provisioners with the same tags share a queue: the jobs that they may take. A job in several stands where it is
+    served first; one that no connected provisioner may take waits with those of the same tags.
+    """
     records = await executor.fetch(
         """-- jobs.list_queue_positions
-        SELECT id, position, size FROM (
-            SELECT id, row_number() OVER (PARTITION BY organization_id ORDER BY created_at, id) AS position,
-                   count(*) OVER (PARTITION BY organization_id) AS size
-            FROM provisioner_jobs WHERE status = 'pending'
-        ) queue WHERE id = ANY($1::uuid[])
+        WITH asked AS MATERIALIZED (
+            SELECT id, organization_id, tags FROM provisioner_jobs
+            WHERE id = ANY($1::uuid[]) AND status = 'pending'
+        ), queues AS (
+            SELECT DISTINCT organization_id, tags, false AS is_own FROM provisioner_daemons
+            WHERE organization_id IN (SELECT organization_id FROM asked)
+              AND last_seen_at > now() - interval '45 seconds'
+            UNION ALL SELECT DISTINCT organization_id, tags, true FROM asked
+        ), places AS (
+            SELECT j.id, q.is_own, count(*) OVER w AS size, row_number() OVER (w ORDER BY priority, created_at, id)
+                   AS position
+            FROM queues q JOIN provisioner_jobs j ON j.organization_id = q.organization_id AND j.status = 'pending'
+             AND CASE WHEN q.is_own OR j.tags = '{}' THEN j.tags = q.tags ELSE j.tags <@ q.tags END
+            WINDOW w AS (PARTITION BY q.organization_id, q.tags, q.is_own)
+        )
+        SELECT DISTINCT ON (id) id, position, size FROM places WHERE id IN (SELECT id FROM asked)
+        ORDER BY id, is_own, position, size DESC
         """,
         list(job_ids),
     )
