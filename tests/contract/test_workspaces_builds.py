@@ -23,9 +23,7 @@ async def add_version(cast: dict[str, Any], *parameters: ParameterDefinition, is
     return str(version_id)
 
 
-async def build(
-    cast: dict[str, Any], workspace: dict[str, Any], who: str = "mia", **body: Any
-) -> httpx.Response:
+async def build(cast: dict[str, Any], workspace: dict[str, Any], who: str = "mia", **body: Any) -> httpx.Response:
     """Ask for the next build."""
     reply: httpx.Response = await cast[who].post(
         f"/workspaces/{workspace['id']}/builds", json={"transition": "start", **body}
@@ -170,7 +168,7 @@ async def test_rename_where_it_is_allowed(cast: dict[str, Any], monkeypatch: pyt
 
 async def test_a_job_that_nobody_can_take_says_why(cast: dict[str, Any]) -> None:
     pool = cast["services"].pool
-    await pool.execute("UPDATE template_versions SET workspace_tags = '{\"zone\": \"eu\"}'::jsonb")
+    await pool.execute('UPDATE template_versions SET workspace_tags = \'{"zone": "eu"}\'::jsonb')
     workspace = await create(cast)
     build_id = workspace["latest_build"]["id"]
     assert workspace["latest_build"]["job"]["tags"] == {"scope": "organization", "owner": "", "zone": "eu"}
@@ -190,7 +188,7 @@ async def test_a_job_that_nobody_can_take_says_why(cast: dict[str, Any]) -> None
     assert '"plain" has no tag zone' in reply["job"]["waiting_reason"]
     listed = (await cast["mia"].get("/workspaces")).json()["workspaces"][0]["latest_build"]
     assert listed["matched_provisioners"] == reply["matched_provisioners"]
-    await pool.execute("UPDATE provisioner_daemons SET tags = '{\"zone\": \"eu\", \"gpu\": \"1\"}' WHERE name = 'us'")
+    await pool.execute("UPDATE provisioner_daemons SET tags = $1 WHERE name = 'us'", {"zone": "eu", "gpu": "1"})
     reply = (await cast["mia"].get(f"/workspacebuilds/{build_id}")).json()
     assert reply["matched_provisioners"]["available"] == 1
     assert "waiting_reason" not in reply["job"]

@@ -247,7 +247,7 @@ class CreateWorkspaceRequest(msgspec.Struct):
 
 
 class CreateBuildRequest(msgspec.Struct):
-    """The next build of a workspace; without a version the last one's is kept. `state`: base64, administrators only."""
+    """The next build of a workspace; without a version the last one's is kept. `state`: base64."""
 
     transition: Transition
     template_version_id: UUID | None = None

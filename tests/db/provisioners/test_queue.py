@@ -44,8 +44,8 @@ async def add_daemon(api: Api, name: str, tags: dict[str, str], age_s: float = 0
 async def add_jobs(api: Api, count: int, tags: dict[str, str], priority: int = 0) -> list[UUID]:
     """Pending jobs, one after the other."""
     rows = await api.services.pool.fetch(
-        """INSERT INTO provisioner_jobs (id, organization_id, initiator_id, type, file_id, template_version_id, tags,
-                                         priority, created_at)
+        """INSERT INTO provisioner_jobs (id, organization_id, initiator_id, type, file_id, template_version_id,
+                                         tags, priority, created_at)
         SELECT gen_random_uuid(), j.organization_id, j.initiator_id, j.type, j.file_id, j.template_version_id, $2,
                $3, now() + n * interval '1 millisecond'
         FROM generate_series(1, $1) n, (SELECT * FROM provisioner_jobs WHERE status = 'succeeded' LIMIT 1) j

@@ -120,20 +120,27 @@ async def list_queue_positions(executor: Executor, job_ids: Sequence[UUID]) -> d
         WITH asked AS MATERIALIZED (
             SELECT id, organization_id, tags FROM provisioner_jobs
             WHERE id = ANY($1::uuid[]) AND status = 'pending'
-        ), queues AS (
-            SELECT DISTINCT organization_id, tags, false AS is_own FROM provisioner_daemons
+        ), served AS (
+            SELECT DISTINCT organization_id, tags FROM provisioner_daemons
             WHERE organization_id IN (SELECT organization_id FROM asked)
               AND last_seen_at > now() - interval '45 seconds'
-            UNION ALL SELECT DISTINCT organization_id, tags, true FROM asked
+        ), queues AS MATERIALIZED (
+            SELECT row_number() OVER () AS number, q.* FROM (
+                SELECT organization_id, tags, false AS is_own FROM served
+                UNION ALL
+                SELECT DISTINCT organization_id, tags, true FROM asked a WHERE NOT EXISTS (
+                    SELECT FROM served s WHERE s.organization_id = a.organization_id
+                      AND CASE WHEN a.tags = '{}' THEN s.tags = '{}' ELSE a.tags <@ s.tags END)
+            ) q
         ), places AS (
-            SELECT j.id, q.is_own, count(*) OVER w AS size, row_number() OVER (w ORDER BY priority, created_at, id)
-                   AS position
+            SELECT j.id, count(*) OVER w AS size,
+                   row_number() OVER (w ORDER BY j.priority, j.created_at, j.id) AS position
             FROM queues q JOIN provisioner_jobs j ON j.organization_id = q.organization_id AND j.status = 'pending'
              AND CASE WHEN q.is_own OR j.tags = '{}' THEN j.tags = q.tags ELSE j.tags <@ q.tags END
-            WINDOW w AS (PARTITION BY q.organization_id, q.tags, q.is_own)
+            WINDOW w AS (PARTITION BY q.number)
         )
         SELECT DISTINCT ON (id) id, position, size FROM places WHERE id IN (SELECT id FROM asked)
-        ORDER BY id, is_own, position, size DESC
+        ORDER BY id, position, size DESC
         """,
         list(job_ids),
     )
