@@ -2,9 +2,9 @@
 
     python bench/timings.py [--rounds 10]
 
-Starts a server of its own, makes `rounds` workspaces one after the other and prints each stage's median, minimum and
-maximum, the longest stretch between request and connected agent that no span covers, and how much of the time that
-the client measured the spans explain. `queue` is the wait of a job for a free provisioner.
+Starts a server of its own, makes `rounds` workspaces one after the other and prints each stage's median, minimum
+and maximum, the longest stretch between request and connected agent that no span covers, and the time that the
+client measured beside that of the spans. `queue` is the wait of a job for a free provisioner.
 """
 
 import argparse
