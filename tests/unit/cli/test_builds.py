@@ -102,6 +102,7 @@ def yard(signed_in: FakeApi) -> tuple[FakeApi, Workspace]:
     api.on("GET /templates", (200, [make_template()]))
     api.on(f"GET /templateversions/{VERSION}", (200, make_version()))
     api.on(f"GET /templateversions/{VERSION}/rich-parameters", (200, [PARAMETER]))
+    api.on(f"GET /templateversions/{VERSION}/presets", (200, []))
     api.on("POST /users/me/workspaces", (201, workspace))
     api.on(f"GET /workspaces/{workspace.id}", (200, workspace))
     serve_build(api, workspace, "succeeded")
