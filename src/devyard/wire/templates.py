@@ -129,6 +129,16 @@ class UpdateTemplateRequest(msgspec.Struct):
     activity_bump_ms: int | None = None
     allow_user_cancel_workspace_jobs: bool | None = None
     deprecation_message: str | None = None
+    autostop_requirement: AutostopRequirement | None = None
+    autostart_requirement: AutostartRequirement | None = None
+    allow_user_autostart: bool | None = None
+    allow_user_autostop: bool | None = None
+    failure_ttl_ms: int | None = None
+    time_til_dormant_ms: int | None = None
+    time_til_dormant_autodelete_ms: int | None = None
+    require_active_version: bool | None = None
+    disable_everyone_group_access: bool | None = None
+    max_port_share_level: str | None = None
 
 
 class UpdateActiveVersionRequest(msgspec.Struct):

@@ -196,11 +196,11 @@ class _Quickstart:
             starters = find_starters()
             if TEMPLATE not in starters:
                 raise CommandFailed(f"This installation lacks the starter template {TEMPLATE!r}.")
-            from devyard.cli.templates.push import push_archive
+            from devyard.cli.templates.uploading import Upload, push_archive
 
             with _shown_on_failure() as log:
                 request = CreateTemplateVersionRequest(message="Starter template")
-                push_archive(client, TEMPLATE, pack_directory(starters[TEMPLATE]), request, stream=log)
+                push_archive(client, TEMPLATE, Upload(pack_directory(starters[TEMPLATE]), request), stream=log)
             done(f"Template {TEMPLATE} imported")
 
     def _prepare_workspace(self, client: Client) -> None:
