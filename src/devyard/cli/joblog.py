@@ -166,8 +166,8 @@ def _leave(client: Client, followed: Followed) -> None:
     if not sys.stdin.isatty():
         note(f"\n{followed.label} goes on without you. Cancel it with: {followed.cancel_hint}")
         return
-    note(f"\n{followed.label} goes on without you. Press Ctrl-C again now to cancel it.")
     try:
+        note(f"\n{followed.label} goes on without you. Press Ctrl-C again now to cancel it.")
         time.sleep(SECOND_THOUGHTS_S)
     except KeyboardInterrupt:
         provisioners.cancel_job(client, followed.refresh())

@@ -2,7 +2,9 @@
 
 from uuid import UUID
 
-from devyard.sdk.client import API, Client, segment
+import msgspec
+
+from devyard.sdk.client import Client, segment
 from devyard.wire.jobs import ProvisionerJobLog
 from devyard.wire.templates import ParameterValue
 from devyard.wire.workspaces import WorkspaceBuild
@@ -38,6 +40,14 @@ def get_state(client: Client, build_id: UUID) -> bytes:
     return client.get_bytes(f"/workspacebuilds/{build_id}/state")
 
 
-def put_state(client: Client, build_id: UUID, state: bytes) -> None:
-    """Replaces a build's state."""
-    client.exchange("PUT", f"{API}/workspacebuilds/{build_id}/state", state)
+class _PutState(msgspec.Struct, omit_defaults=True):
+    state: bytes
+    force: bool = False
+
+
+def put_state(client: Client, build_id: UUID, state: bytes, *, force: bool = False) -> None:
+    """Replaces a build's state; `force` takes one of another lineage or with an older serial.
+
+    Raises Invalid, Conflict while a build is under way or for another build than the latest.
+    """
+    client.do("PUT", f"/workspacebuilds/{build_id}/state", _PutState(state, force))

@@ -1,7 +1,9 @@
 """Provisioners, their keys and their jobs over a `Client`. `organization` is an id, a name or `default`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
+
+import msgspec
 
 from devyard.sdk import builds
 from devyard.sdk.client import Client, segment
@@ -11,19 +13,37 @@ from devyard.wire.jobs import (
     ProvisionerDaemon,
     ProvisionerJob,
     ProvisionerKey,
+    ProvisionerKeyDaemons,
 )
 
 
-def list_daemons(client: Client, organization: str, limit: int) -> list[ProvisionerDaemon]:
-    """Provisioner processes, connected now or seen lately."""
+def list_daemons(
+    client: Client,
+    organization: str,
+    limit: int,
+    statuses: Iterable[str] = (),
+    tags: Mapping[str, str] | None = None,
+) -> list[ProvisionerDaemon]:
+    """Provisioner processes, connected now or seen lately, with these statuses and tags."""
     path = f"/organizations/{segment(organization)}/provisionerdaemons"
-    return client.get(path, list[ProvisionerDaemon], limit=limit)
+    return client.get(path, list[ProvisionerDaemon], limit=limit, **_filters(statuses, tags))
 
 
-def list_jobs(client: Client, organization: str, limit: int, status: str | None) -> list[ProvisionerJob]:
-    """Provisioner jobs, newest first; `status` is a comma list."""
+def list_jobs(
+    client: Client,
+    organization: str,
+    limit: int,
+    statuses: Iterable[str] = (),
+    tags: Mapping[str, str] | None = None,
+) -> list[ProvisionerJob]:
+    """Provisioner jobs, newest first, with these statuses and tags."""
     path = f"/organizations/{segment(organization)}/provisionerjobs"
-    return client.get(path, list[ProvisionerJob], limit=limit, status=status)
+    return client.get(path, list[ProvisionerJob], limit=limit, **_filters(statuses, tags))
+
+
+def _filters(statuses: Iterable[str], tags: Mapping[str, str] | None) -> dict[str, str | None]:
+    encoded = msgspec.json.encode(dict(tags)).decode() if tags else None
+    return {"status": ",".join(statuses) or None, "tags": encoded}
 
 
 def get_job(client: Client, organization: str, job_id: UUID) -> ProvisionerJob:
@@ -44,6 +64,12 @@ def cancel_job(client: Client, job: ProvisionerJob) -> None:
 def list_keys(client: Client, organization: str) -> list[ProvisionerKey]:
     """The keys with which provisioners sign in."""
     return client.get(f"/organizations/{segment(organization)}/provisionerkeys", list[ProvisionerKey])
+
+
+def list_key_daemons(client: Client, organization: str) -> list[ProvisionerKeyDaemons]:
+    """The same, each with the provisioners that use it."""
+    path = f"/organizations/{segment(organization)}/provisionerkeys/daemons"
+    return client.get(path, list[ProvisionerKeyDaemons])
 
 
 def create_key(client: Client, organization: str, name: str, tags: Mapping[str, str]) -> str:

@@ -57,7 +57,9 @@ def read_archive(stream: IO[bytes]) -> tuple[bytes, str]:
     if data.startswith(b"\x1f\x8b"):
         data = _gunzip(data)
     if data[257:262] != b"ustar":
-        raise CommandFailed("What comes from stdin is no tar or zip archive. As in: tar c . | devyard templates push …")
+        raise CommandFailed(
+            "What comes from stdin is no tar or zip archive. As in: tar c . | devyard templates push …"
+        )
     return data, "application/x-tar"
 
 

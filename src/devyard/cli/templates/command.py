@@ -6,8 +6,8 @@ import click
 
 from devyard.cli.failures import CommandFailed
 from devyard.cli.lazy import Entry, LazyGroup
-from devyard.cli.organizations import choose_organization, organization_option
 from devyard.cli.nearby import hint_nearest
+from devyard.cli.organizations import choose_organization
 from devyard.cli.output import Column, Listing, ago, list_options, short_duration
 from devyard.cli.settings import Settings
 from devyard.sdk import templates as api

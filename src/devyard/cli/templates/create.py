@@ -20,10 +20,16 @@ from devyard.wire.templates import CreateTemplateRequest
 @click.command("create")
 @click.argument("name", metavar="[TEMPLATE]", default="")
 @organization_option
-@click.option("--default-ttl", type=read_duration, metavar="DURATION", help="Stop workspaces that long after a start.")
+@click.option(
+    "--default-ttl", type=read_duration, metavar="DURATION", help="Stop workspaces that long after a start."
+)
 @click.option("--failure-ttl", type=read_duration, metavar="DURATION", help="Stop a failed start after that long.")
-@click.option("--dormancy-threshold", type=read_duration, metavar="DURATION", help="Dormant when unused that long.")
-@click.option("--dormancy-auto-deletion", type=read_duration, metavar="DURATION", help="Delete when dormant that long.")
+@click.option(
+    "--dormancy-threshold", type=read_duration, metavar="DURATION", help="Dormant when unused that long."
+)
+@click.option(
+    "--dormancy-auto-deletion", type=read_duration, metavar="DURATION", help="Delete when dormant that long."
+)
 @click.option("--require-active-version", is_flag=True, help="Workspaces start on the active version only.")
 @click.option("--private", is_flag=True, help="Only administrators may use it until it is shared.")
 @upload_options

@@ -55,7 +55,9 @@ def _setting_options(function: Any) -> Any:
     ):
         for name, help_ in reversed(table.items()):
             parameter = "new_name" if name == "--name" else name[2:].replace("-", "_")
-            function = click.option(name, parameter, type=type_, metavar=metavar, default=None, help=help_)(function)
+            function = click.option(name, parameter, type=type_, metavar=metavar, default=None, help=help_)(
+                function
+            )
     return function
 
 

@@ -36,9 +36,7 @@ def presets() -> None:
 @organization_option
 @list_options(COLUMNS)
 @click.pass_obj
-def list_presets(
-    settings: Settings, template: str, version_name: str, org: str, listing: Listing[Preset]
-) -> None:
+def list_presets(settings: Settings, template: str, version_name: str, org: str, listing: Listing[Preset]) -> None:
     """List a template version's presets."""
     client = settings.client()
     version = load_version(client, load_template(client, org, template), version_name)

@@ -72,7 +72,7 @@ def upload_options(function: Any) -> Any:
             "-d",
             "--directory",
             type=click.Path(path_type=Path, allow_dash=True),
-            default=Path("."),
+            default=Path(),
             help="The template's directory; - reads a tar or zip archive from stdin.",
         ),
     ):

@@ -21,7 +21,9 @@ from devyard.wire.enums import BuildReason
 from devyard.wire.errors import NotFound
 from devyard.wire.workspaces import CreateBuildRequest, Workspace
 
-DATA_ONLY = frozenset({"coder_agent", "devyard_agent", "random_id", "random_string", "random_password", "time_static"})
+DATA_ONLY = frozenset(
+    {"coder_agent", "devyard_agent", "random_id", "random_string", "random_password", "time_static"}
+)
 """Resource types that leave nothing behind outside Terraform's state."""
 
 BUSY = frozenset({"pending", "starting", "stopping", "canceling", "deleting"})
