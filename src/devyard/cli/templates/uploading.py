@@ -1,9 +1,10 @@
-"""A version from an archive: uploaded, imported with a live log, and what to do when Terraform variables lack values.
+"""A version from an archive: uploaded, imported with a live log, and asked for the variables that it lacks.
 
 Called by push, create and quickstart. Invariant: a template is made, or a version promoted, only after its import
 has succeeded.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -48,7 +49,7 @@ class Upload:
 
 def upload_options(function: Any) -> Any:
     """Options of `push` and `create` that say what is uploaded and how it is imported."""
-    for option in (
+    options: tuple[Callable[[Any], Any], ...] = (
         click.option("-y", "--yes", is_flag=True, help="Ask nothing."),
         click.option(
             "--ignore-lockfile",
@@ -75,7 +76,8 @@ def upload_options(function: Any) -> Any:
             default=Path(),
             help="The template's directory; - reads a tar or zip archive from stdin.",
         ),
-    ):
+    )
+    for option in options:
         function = option(function)
     return function
 

@@ -1,4 +1,4 @@
-"""Which preset of a template version a new workspace takes: the named one, none, or the one chosen on a terminal."""
+"""Which preset of a template version a new workspace takes: the named one, none, or the one chosen."""
 
 from collections.abc import Sequence
 
