@@ -4,6 +4,7 @@ Called by push, create and quickstart. Invariant: a template is made, or a versi
 has succeeded.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,7 +102,7 @@ def read_upload(
         user_variable_values=[VariableValue(key, value) for key, value in values.items()],
     )
     if str(directory) == "-":
-        data, content_type = read_archive(click.get_binary_stream("stdin"))
+        data, content_type = read_archive(sys.stdin.buffer)
         return Upload(data, request, content_type)
     leaves_out = (LOCK_FILE,) if ignore_lockfile else ()
     return Upload(pack_directory(directory, leaves_out), request, asks=asks)
