@@ -1,6 +1,6 @@
 """`devyard repair`: what a crash or a broken template left of a workspace, and the way back to one that builds.
 
-The server decides what is wrong and what to do; this command shows it in its words and asks before anything is done.
+The server decides what is wrong and what to do; this command shows it and asks before anything is done.
 """
 
 from collections.abc import Callable
