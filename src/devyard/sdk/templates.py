@@ -2,11 +2,11 @@
 
 from uuid import UUID
 
-import msgspec
-
 from devyard.sdk.client import Client, segment
 from devyard.wire.jobs import ProvisionerJobLog
 from devyard.wire.templates import (
+    ArchiveVersionsRequest,
+    ArchiveVersionsResponse,
     CreateTemplateRequest,
     CreateTemplateVersionRequest,
     Preset,
@@ -18,14 +18,6 @@ from devyard.wire.templates import (
     UpdateTemplateRequest,
     UploadResponse,
 )
-
-
-class _ArchiveVersions(msgspec.Struct):
-    all: bool
-
-
-class _Archived(msgspec.Struct):
-    archived_ids: list[UUID] = []
 
 
 def list_templates(client: Client, query: str = "") -> list[Template]:
@@ -99,7 +91,7 @@ def unarchive_version(client: Client, version_id: UUID) -> None:
 def archive_unused_versions(client: Client, template_id: UUID, *, all_: bool) -> list[UUID]:
     """Hides failed versions that nothing uses, or with `all_` every unused one; which ones it hid."""
     path = f"/templates/{template_id}/versions/archive"
-    return client.send("POST", path, _ArchiveVersions(all_), _Archived).archived_ids
+    return client.send("POST", path, ArchiveVersionsRequest(all_), ArchiveVersionsResponse).archived_ids
 
 
 def list_variables(client: Client, version_id: UUID) -> list[TemplateVariable]:

@@ -21,9 +21,9 @@ from devyard.cli.quickstart.localserver import LocalServer, choose_address
 from devyard.cli.quickstart.steps import shown_on_failure, step
 from devyard.cli.settings import Settings
 from devyard.cli.templates.archive import pack_directory
-from devyard.cli.templates.starters import find_starters
 from devyard.cli.templates.uploading import Upload, push_archive
 from devyard.cli.workspaces.waiting import start_request, wait_for_agents
+from devyard.runtime.starters import find_starters
 from devyard.sdk import templates, users, workspaces
 from devyard.sdk.client import Client
 from devyard.sdk.session import Session, read_session, write_private, write_session

@@ -41,7 +41,7 @@ COLUMNS: tuple[Column[Template], ...] = (
         "create": Entry(_HERE + "create:create", "Make a template from a directory."),
         "delete": Entry(_HERE + "deleting:delete", "Delete templates that no workspace uses.", ("rm",)),
         "edit": Entry(_HERE + "editing:edit", "Change a template's settings."),
-        "init": Entry(_HERE + "starters:init", "Make a directory with a starter template."),
+        "init": Entry(_HERE + "init:init", "Make a directory with a starter template."),
         "presets": Entry(_HERE + "presets:presets", "Presets of a template.", ("preset",)),
         "pull": Entry(_HERE + "pull:pull", "Download a version's files."),
         "push": Entry(_HERE + "push:push", "Upload a directory as a template's next version."),

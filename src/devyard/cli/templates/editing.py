@@ -115,7 +115,7 @@ def edit(
         allow_user_autostop=given["allow_user_autostop"],
         allow_user_cancel_workspace_jobs=given["allow_user_cancel_workspace_jobs"],
         require_active_version=given["require_active_version"],
-        disable_everyone_group_access=given["private"],
+        disable_everyone_group_access=bool(given["private"]),
         max_port_share_level=share_level,
     )
     if autostart_days:

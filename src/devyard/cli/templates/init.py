@@ -1,22 +1,15 @@
-"""`devyard templates init`, and the starter templates that come with Devyard: where they are, how they are called.
+"""`devyard templates init`: a directory with a starter template."""
 
-Called also by `quickstart`. In an installed wheel they lie in the package (`devyard/starters`),
-in a checkout in `templates/`.
-"""
-
-import re
 import shutil
 from pathlib import Path
 
 import click
 
-import devyard
 from devyard.cli.failures import CommandFailed
 from devyard.cli.nearby import hint_nearest
 from devyard.cli.output import note
 from devyard.cli.settings import Settings
-
-_HEAD_BYTES = 4096
+from devyard.runtime.starters import find_starters, read_starter
 
 
 @click.command("init")
@@ -29,7 +22,7 @@ def init(settings: Settings, directory: Path | None, starter: str, lists: bool) 
     starters = find_starters()
     if lists:
         for name, path in starters.items():
-            click.echo(f"{name}  {describe_starter(path)}".rstrip())
+            click.echo(f"{name}  {read_starter(name, path).description}".rstrip())
         return
     starter = starter or _choose(starters, asks=settings.is_terminal)
     if starter not in starters:
@@ -46,27 +39,6 @@ def init(settings: Settings, directory: Path | None, starter: str, lists: bool) 
     note(f"Made {target}. Change it as you like, then: devyard templates push {starter} -d {target}")
 
 
-def find_starters() -> dict[str, Path]:
-    """Directories by id; empty where this installation has none."""
-    package = Path(devyard.__file__).parent
-    for root in (package / "starters", package.parent.parent / "templates"):
-        found = {path.name: path for path in _directories(root) if any(path.glob("*.tf"))}
-        if found:
-            return found
-    return {}
-
-
-def describe_starter(directory: Path) -> str:
-    """The `description:` in the head of its README; empty without one."""
-    try:
-        with (directory / "README.md").open("rb") as file:
-            head = file.read(_HEAD_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
-    found = re.match(r"---\n(?:.*\n)*?description: *(.*)\n(?:.*\n)*?---\n", head)
-    return found.group(1).strip() if found else ""
-
-
 def _choose(starters: dict[str, Path], *, asks: bool) -> str:
     if len(starters) == 1:
         return next(iter(starters))
@@ -75,9 +47,5 @@ def _choose(starters: dict[str, Path], *, asks: bool) -> str:
             f"Which starter template? Add --id with one of: {', '.join(starters) or '(none here)'}."
         )
     for name, path in starters.items():
-        note(f"  {name}  {describe_starter(path)}".rstrip())
+        note(f"  {name}  {read_starter(name, path).description}".rstrip())
     return str(click.prompt("Starter template", type=click.Choice(list(starters)), show_choices=False, err=True))
-
-
-def _directories(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
