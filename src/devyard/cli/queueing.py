@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 
-from devyard.cli.output import ago, note
+from devyard.cli.output import ago, note, plain
 from devyard.wire.jobs import MatchedProvisioners, ProvisionerJob
 
 PATIENCE_S = 0.5
@@ -51,27 +51,23 @@ def describe_place(job: ProvisionerJob) -> str:
 
 
 def warn_unmatched(matched: object, job: ProvisionerJob) -> None:
-    """Says so when no provisioner can take the job now, with the tags that it wants."""
+    """Says so when no connected provisioner can take the job, why, and what to do."""
     if not isinstance(matched, MatchedProvisioners) or matched.available:
         return
-    wanted = describe_tags(job.tags)
-    if matched.count:
-        seen = matched.most_recently_seen
-        when = f", last seen {ago(seen)}" if isinstance(seen, datetime) else ""
-        note(f"Warning: every provisioner that could take this job is away{when}. It wants {wanted}.")
-    else:
-        note(f"Warning: no provisioner can take this job. It wants {wanted}.")
-    start = "".join(f" --tag {name}={value}" for name, value in _own_tags(job.tags).items())
-    note("  It waits until one connects. Those that are there: devyard provisioner list")
+    note(f"Warning: no provisioner can take this job now. {plain(matched.reason) or _explain(matched, job)}")
+    start = "".join(f" --tag {name}={value}" for name, value in sorted(_own_tags(job.tags).items()))
+    note("  Those that are there: devyard provisioner list")
     note(f"  One more: devyard provisioner start{start}")
 
 
-def describe_tags(tags: Mapping[str, str]) -> str:
-    """The tags that an administrator chose, in words."""
-    own = _own_tags(tags)
-    if not own:
-        return "a provisioner without tags"
-    return "one with the tags " + " ".join(f"{name}={value}" for name, value in sorted(own.items()))
+def _explain(matched: MatchedProvisioners, job: ProvisionerJob) -> str:
+    """For servers that give no reason of their own."""
+    own = _own_tags(job.tags)
+    tags = " ".join(f"{name}={value}" for name, value in sorted(own.items()))
+    wanted = f"one with the tags {tags}" if own else "a provisioner without tags"
+    seen = matched.most_recently_seen
+    when = f" The last that fits was seen {ago(seen)}." if isinstance(seen, datetime) else ""
+    return f"It needs {wanted}.{when}"
 
 
 def _own_tags(tags: Mapping[str, str]) -> dict[str, str]:

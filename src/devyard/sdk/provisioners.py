@@ -21,24 +21,34 @@ def list_daemons(
     client: Client,
     organization: str,
     limit: int,
+    *,
     statuses: Iterable[str] = (),
     tags: Mapping[str, str] | None = None,
+    is_offline_shown: bool = True,
+    max_age: str | None = None,
 ) -> list[ProvisionerDaemon]:
-    """Provisioner processes, connected now or seen lately, with these statuses and tags."""
+    """Provisioner processes with these statuses and tags, connected now or seen lately; `max_age` as `15m`."""
     path = f"/organizations/{segment(organization)}/provisionerdaemons"
-    return client.get(path, list[ProvisionerDaemon], limit=limit, **_filters(statuses, tags))
+    offline = None if is_offline_shown else False
+    query = _filters(statuses, tags)
+    return client.get(path, list[ProvisionerDaemon], limit=limit, offline=offline, max_age=max_age, **query)
 
 
 def list_jobs(
     client: Client,
     organization: str,
     limit: int,
+    *,
     statuses: Iterable[str] = (),
     tags: Mapping[str, str] | None = None,
+    types: Iterable[str] = (),
+    initiator: str | None = None,
 ) -> list[ProvisionerJob]:
-    """Provisioner jobs, newest first, with these statuses and tags."""
+    """Provisioner jobs with these statuses, tags and types, newest first; `initiator` is a user."""
     path = f"/organizations/{segment(organization)}/provisionerjobs"
-    return client.get(path, list[ProvisionerJob], limit=limit, **_filters(statuses, tags))
+    query = _filters(statuses, tags)
+    type_ = ",".join(types) or None
+    return client.get(path, list[ProvisionerJob], limit=limit, type=type_, initiator=initiator, **query)
 
 
 def _filters(statuses: Iterable[str], tags: Mapping[str, str] | None) -> dict[str, str | None]:
@@ -67,7 +77,7 @@ def list_keys(client: Client, organization: str) -> list[ProvisionerKey]:
 
 
 def list_key_daemons(client: Client, organization: str) -> list[ProvisionerKeyDaemons]:
-    """The same, each with the provisioners that use it."""
+    """The keys, each with the provisioners that use it."""
     path = f"/organizations/{segment(organization)}/provisionerkeys/daemons"
     return client.get(path, list[ProvisionerKeyDaemons])
 

@@ -172,7 +172,8 @@ def test_a_job_that_nobody_takes_says_so(devyard: Devyard, tmp_path: Path) -> No
     terminal = Terminal(
         devyard, "templates", "push", "far", "-d", str(directory), "--provisioner-tag", "cluster=moon", "-y"
     )
-    terminal.expect("no provisioner can take this job. It wants one with the tags cluster=moon")
+    terminal.expect("no provisioner can take this job now.")
+    terminal.expect("devyard provisioner start --tag cluster=moon")
     terminal.expect("Waiting for a provisioner")
     terminal.press(b"\x03")
     terminal.expect("Press Ctrl-C again now to cancel it")

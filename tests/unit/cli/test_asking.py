@@ -16,7 +16,7 @@ from devyard.cli.workspaces.parameters import Given
 from devyard.cli.workspaces.presets import choose_preset
 from devyard.cli.workspaces.values import decide_values
 from devyard.wire.templates import Preset, PresetParameter, TemplateParameter, TemplateParameterOption
-from devyard.wire.workspaces import BuildTimings, ProvisionerTiming
+from devyard.wire.timings import BuildTimings, ProvisionerTiming
 from tests.unit.cli.fakeapi import NOW
 from tests.unit.cli.test_parameters import CPUS, REGION, make_parameter
 

@@ -8,7 +8,7 @@ import pytest
 
 from devyard.cli.failures import CommandFailed
 from devyard.cli.nearby import hint_nearest
-from devyard.cli.queueing import QueueDisplay, describe_tags, warn_unmatched
+from devyard.cli.queueing import QueueDisplay, warn_unmatched
 from devyard.cli.switches import fill_switches
 from devyard.cli.templates.archive import read_archive
 from devyard.cli.templates.editing import read_days
@@ -35,11 +35,12 @@ def test_a_job_that_nobody_takes(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
     warn_unmatched(MatchedProvisioners(0, 0), job)
     said = capsys.readouterr().err
-    assert "no provisioner can take this job. It wants one with the tags cluster=eu." in said
+    assert "no provisioner can take this job now. It needs one with the tags cluster=eu." in said
     assert "devyard provisioner start --tag cluster=eu" in said
-    warn_unmatched(MatchedProvisioners(1, 0, NOW), job)
-    assert "is away, last seen" in capsys.readouterr().err
-    assert describe_tags({"scope": "organization", "owner": ""}) == "a provisioner without tags"
+    warn_unmatched(MatchedProvisioners(1, 0, NOW), make_job("pending"))
+    assert "a provisioner without tags. The last that fits was seen" in capsys.readouterr().err
+    warn_unmatched(MatchedProvisioners(0, 0, reason="The server's own words."), job)
+    assert "now. The server's own words." in capsys.readouterr().err
 
 
 def test_near_names() -> None:

@@ -76,6 +76,8 @@ def load_start() -> click.Command:
     "-s", "--status", multiple=True, type=click.Choice(get_args(DaemonStatus)), help="Only these; repeatable."
 )
 @tag_option
+@click.option("--online", is_flag=True, help="Only those that are connected.")
+@click.option("--max-age", metavar="DURATION", help="Only those seen within that time, as 15m.")
 @list_options(COLUMNS)
 @click.pass_obj
 def list_daemons(
@@ -84,13 +86,27 @@ def list_daemons(
     limit: int,
     status: tuple[str, ...],
     tags: tuple[str, ...],
+    online: bool,
+    max_age: str | None,
     listing: Listing[ProvisionerDaemon],
 ) -> None:
     """List provisioners, connected now or seen lately."""
     wanted = parse_pairs(tags, "--tag")
     client = settings.client()
-    found = api.list_daemons(client, choose_organization(client, org), limit, status, wanted)
-    empty = "No such provisioners." if status or wanted else "No provisioners. Run one: devyard provisioner start"
+    found = api.list_daemons(
+        client,
+        choose_organization(client, org),
+        limit,
+        statuses=status,
+        tags=wanted,
+        is_offline_shown=not online,
+        max_age=max_age,
+    )
+    empty = (
+        "No such provisioners."
+        if status or wanted or online or max_age
+        else "No provisioners. Run one: devyard provisioner start"
+    )
     listing.show(found, lambda: msgspec.json.encode(found), empty)
 
 

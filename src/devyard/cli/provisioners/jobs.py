@@ -15,7 +15,7 @@ from devyard.cli.provisioners.command import render_tags, tag_option
 from devyard.cli.settings import Settings
 from devyard.cli.workspaces.parameters import parse_pairs
 from devyard.sdk import provisioners as api
-from devyard.wire.enums import JobStatus
+from devyard.wire.enums import JobStatus, JobType
 from devyard.wire.errors import NotFound
 from devyard.wire.jobs import ProvisionerJob
 
@@ -36,6 +36,11 @@ COLUMNS: tuple[Column[ProvisionerJob], ...] = (
     ),
     Column("worker", lambda j: j.worker_name if isinstance(j.worker_name, str) else "", is_default=False),
     Column("tags", lambda j: render_tags(j.tags), is_default=False),
+    Column(
+        "waiting reason",
+        lambda j: j.waiting_reason if isinstance(j.waiting_reason, str) else "",
+        is_default=False,
+    ),
     Column("error", lambda j: j.error if isinstance(j.error, str) else "", is_default=False),
 )
 
@@ -60,6 +65,10 @@ def jobs() -> None:
     "-s", "--status", multiple=True, type=click.Choice(get_args(JobStatus)), help="Only these; repeatable."
 )
 @tag_option
+@click.option(
+    "--type", "type_", multiple=True, type=click.Choice(get_args(JobType)), help="Only these; repeatable."
+)
+@click.option("-i", "--initiator", metavar="USER", help="Only those that this user asked for (name, id or me).")
 @list_options(COLUMNS)
 @click.pass_obj
 def list_jobs(
@@ -68,13 +77,24 @@ def list_jobs(
     limit: int,
     status: tuple[str, ...],
     tags: tuple[str, ...],
+    type_: tuple[str, ...],
+    initiator: str | None,
     listing: Listing[ProvisionerJob],
 ) -> None:
     """List jobs, newest first."""
     wanted = parse_pairs(tags, "--tag")
     client = settings.client()
-    found = api.list_jobs(client, choose_organization(client, org), limit, status, wanted)
-    listing.show(found, lambda: msgspec.json.encode(found), "No such jobs." if status or wanted else "No jobs.")
+    found = api.list_jobs(
+        client,
+        choose_organization(client, org),
+        limit,
+        statuses=status,
+        tags=wanted,
+        types=type_,
+        initiator=initiator,
+    )
+    is_filtered = bool(status or wanted or type_ or initiator)
+    listing.show(found, lambda: msgspec.json.encode(found), "No such jobs." if is_filtered else "No jobs.")
 
 
 @jobs.command("cancel")

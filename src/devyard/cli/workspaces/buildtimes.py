@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from devyard.cli.output import note, plain, render_pairs
-from devyard.sdk import timings
+from devyard.sdk import builds
 from devyard.sdk.client import Client
 from devyard.wire.errors import AppError
-from devyard.wire.workspaces import BuildTimings, WorkspaceBuild
+from devyard.wire.timings import BuildTimings
+from devyard.wire.workspaces import WorkspaceBuild
 
 Span = tuple[str, datetime, datetime]
 
@@ -15,7 +16,7 @@ Span = tuple[str, datetime, datetime]
 def show_timings(client: Client, build: WorkspaceBuild) -> None:
     """The summary on stderr; a server that has none changes nothing."""
     try:
-        found = timings.get_timings(client, build.id)
+        found = builds.get_timings(client, build.id)
     except AppError:
         return
     pairs = summarize(found)

@@ -66,7 +66,7 @@ def push(
     build = _build(client, found, number)
     if settings.is_terminal and not yes and str(file) != "-":
         confirm(f"Replace the Terraform state of build {build.build_number} of {found.owner_name}/{found.name}?")
-    builds.put_state(client, build.id, data, force=force)
+    builds.put_state(client, build.id, data, is_forced=force)
     note(f"The state of build {build.build_number} of {build.workspace_name} is replaced.")
     if no_build or build.id != found.latest_build.id:
         return
