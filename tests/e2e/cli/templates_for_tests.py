@@ -61,6 +61,13 @@ resource "terraform_data" "thing" {
 }
 """
 
+VARIABLE = """
+variable "access" {
+  type      = string
+  sensitive = true
+}
+"""
+
 ZONE = """
 data "devyard_parameter" "zone" {
   name    = "zone"

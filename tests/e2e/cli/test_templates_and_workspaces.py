@@ -14,6 +14,7 @@ from tests.e2e.cli.templates_for_tests import (
     PRESET,
     RESOURCE,
     SLOW,
+    VARIABLE,
     ZONE,
     Terminal,
     write_template,
@@ -142,6 +143,33 @@ def test_settings_of_a_template_and_its_versions(devyard: Devyard, tmp_path: Pat
     assert "zone" not in (tmp_path / "pulled" / "main.tf").read_text()
     refused = devyard.run("templates", "delete", "sized", "-y", check=False)
     assert "devyard list --search template:sized" in refused.stderr
+
+
+def test_weekdays_switches_and_archived_versions(devyard: Devyard) -> None:
+    words = ("--autostop-requirement-weekdays", "sunday,monday", "--require-active-version", "-y")
+    devyard.run("templates", "edit", *words, "sized")
+    (template,) = json.loads(devyard.run("templates", "list", "-o", "json").stdout)
+    assert sorted(template["autostop_requirement"]["days_of_week"]) == ["monday", "sunday"]
+    assert template["require_active_version"] is True
+    devyard.run("templates", "edit", "--require-active-version=false", "-y", "sized")
+    devyard.run("templates", "versions", "promote", "-t", "sized", "--template-version", "two")
+    assert "1 version archived" in devyard.run("templates", "archive", "sized", "--all", "-y").stderr
+    listed = devyard.run("templates", "versions", "list", "sized", "-c", "name").stdout.split()
+    assert "one" not in listed
+    devyard.run("templates", "versions", "unarchive", "sized", "one", "-y")
+    assert "one" in devyard.run("templates", "versions", "list", "sized", "-c", "name").stdout.split()
+
+
+def test_missing_variables_are_named(devyard: Devyard, tmp_path: Path) -> None:
+    directory = write_template(tmp_path / "v", VARIABLE, RESOURCE)
+    words = ("templates", "create", "keyed", "-d", str(directory), "-y")
+    refused = devyard.run(*words, check=False)
+    assert refused.returncode == 1
+    assert "access" in refused.stderr
+    assert "--variable NAME=VALUE" in refused.stderr
+    done = devyard.run(*words, "--variable", "access=hidden-word")
+    assert "hidden-word" not in done.stdout + done.stderr
+    devyard.run("templates", "delete", "keyed", "-y")
 
 
 def test_state_is_pulled_and_pushed(devyard: Devyard, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from devyard.cli.templates.archive import pack_directory, read_archive
 from devyard.cli.workspaces.parameters import parse_pairs, read_parameter_file
 from devyard.sdk import templates
 from devyard.sdk.client import Client
-from devyard.wire.errors import NotFound
+from devyard.wire.errors import NotFound, PreconditionFailed
 from devyard.wire.templates import (
     CreateTemplateRequest,
     CreateTemplateVersionRequest,
@@ -163,7 +163,11 @@ def find_template(client: Client, organization_id: str, name: str) -> Template |
 
 def _missing_variables(client: Client, version: TemplateVersion, upload: Upload) -> list[VariableValue]:
     given = {value.name for value in upload.request.user_variable_values}
-    missing = [v for v in templates.list_variables(client, version.id) if v.required and v.name not in given]
+    try:
+        declared = templates.list_variables(client, version.id)
+    except PreconditionFailed:  # the server tells of them only after a whole import; the job's error has the names
+        declared = []
+    missing = [v for v in declared if v.required and v.name not in given]
     if not missing:
         raise CommandFailed(str(version.job.error))
     if not upload.asks:
