@@ -50,7 +50,9 @@ async def test_from_a_mirror_and_without_encryption(folder: Path) -> None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
     place = folder / f"mirror/registry.terraform.io/coder/coder/2.17.0/linux_{machine}"
     make_executable(place, "terraform-provider-coder_v2.17.0")
-    (folder / "rc").write_text(f'provider_installation {{\n  filesystem_mirror {{ path = "{folder}/mirror" }}\n}}\n')
+    (folder / "rc").write_text(
+        f'provider_installation {{\n  filesystem_mirror {{ path = "{folder}/mirror" }}\n}}\n'
+    )
     variables = {
         "TF_CLI_CONFIG_FILE": str(folder / "rc"),
         "PLUGIN_UNIX_SOCKET_DIR": str(folder),

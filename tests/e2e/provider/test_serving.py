@@ -84,16 +84,12 @@ async def test_the_environment_of_terraform_is_checked(served: Served) -> None:
     folder = served.template("t")
     command = next(iter(BACKENDS.values()))
     attached = {"TF_REATTACH_PROVIDERS": served.value}
-    wrong = await run(
-        command, folder, "plan", "-no-color", **attached, CODER_WORKSPACE_TRANSITION="sideways"
-    )
+    wrong = await run(command, folder, "plan", "-no-color", **attached, CODER_WORKSPACE_TRANSITION="sideways")
     assert wrong.code == 1
     assert 'CODER_WORKSPACE_TRANSITION is "sideways"; use start, stop or delete.' in wrong.text
     refused = await run(command, folder, "plan", "-no-color", **attached, **{parameter("size"): "huge"})
     assert "Value must be a valid option" in refused.text
-    stopped = await run(
-        command, folder, "plan", "-no-color", **attached, CODER_WORKSPACE_TRANSITION="stop"
-    )
+    stopped = await run(command, folder, "plan", "-no-color", **attached, CODER_WORKSPACE_TRANSITION="stop")
     assert stopped.code == 0, stopped.output
     assert "coder_agent" not in stopped.output
 

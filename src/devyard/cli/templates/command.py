@@ -39,6 +39,7 @@ COLUMNS: tuple[Column[Template], ...] = (
     "templates",
     cls=LazyGroup,
     entries={
+        "check": Entry(_HERE + "check:check", "Check a template here, without a server."),
         "pull": Entry(_HERE + "pull:pull", "Download a version's files."),
         "push": Entry(_HERE + "push:push", "Upload a directory as a template's next version."),
         "versions": Entry(_HERE + "versions:versions", "Versions of a template.", ("version",)),
