@@ -37,7 +37,9 @@ resource "coder_agent" "main" {
   arch  = "amd64"
 }
 output "who" {
-  value = "${data.coder_workspace.me.name} ${data.coder_workspace_owner.me.name} ${data.coder_parameter.size.value}"
+  value = join(" ", [
+    data.coder_workspace.me.name, data.coder_workspace_owner.me.name, data.coder_parameter.size.value
+  ])
 }
 output "script" { value = coder_agent.main[*].init_script }
 """

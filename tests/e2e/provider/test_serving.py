@@ -1,4 +1,4 @@
-"""`devyard provider serve` as a test suite uses it: one process, many runs of Terraform with values of their own."""
+"""`devyard provider serve` as test suites use it: one process, many Terraforms with values of their own."""
 
 import asyncio
 import json

@@ -47,7 +47,7 @@ def check(
         from devyard.provisioner.plugin.checking import Request, check_template, read_variables
         from devyard.runtime.logs import set_up_logs
 
-    set_up_logs("human", "ERROR", process="check")
+    set_up_logs("human", "error", process="check")
     values = read_parameter_file(variables_file) if variables_file else {}
     values |= parse_pairs(variables_, "--var")
     request = Request(

@@ -1,33 +1,23 @@
 """The certificate of one run of the plugin, by which Terraform knows that it talks to the process it started.
 
 Made anew at each start, never written to a file; the other side's comes through the environment. Invariant: the
-key is known to this process alone. Protocol: go-plugin's AutoMTLS, github.com/hashicorp/go-plugin mtls.go.
+key is known to this process alone. The certificate is put together here because the library's own builder takes
+longer to import than all that stands before the handshake. Protocol: go-plugin's AutoMTLS,
+github.com/hashicorp/go-plugin mtls.go; the certificate: RFC 5280; its encoding: X.690 (DER).
 """
 
 import base64
 import os
 import ssl
-from datetime import UTC, datetime, timedelta
+import time
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509 import (
-    BasicConstraints,
-    CertificateBuilder,
-    DNSName,
-    ExtendedKeyUsage,
-    KeyUsage,
-    Name,
-    NameAttribute,
-    SubjectAlternativeName,
-    random_serial_number,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_HOST = "localhost"
-_VALID_FOR = timedelta(days=30)
-_CLOCK_ERROR = timedelta(minutes=5)
+_HOST = b"localhost"
+_VALID_S = 30 * 86400
+_CLOCK_ERROR_S = 300
 
 
 class Certificate(NamedTuple):
@@ -41,28 +31,20 @@ class Certificate(NamedTuple):
 def make_certificate() -> Certificate:
     """A new key and a certificate for `localhost` signed by it, good for a month."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = Name([NameAttribute(NameOID.COMMON_NAME, _HOST)])
-    now = datetime.now(UTC)
-    certificate = (
-        CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(random_serial_number())
-        .not_valid_before(now - _CLOCK_ERROR)
-        .not_valid_after(now + _VALID_FOR)
-        .add_extension(SubjectAlternativeName([DNSName(_HOST)]), critical=False)
-        .add_extension(BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(_KEY_USAGE, critical=True)
-        .add_extension(_EXTENDED_USAGE, critical=False)
-        .sign(key, hashes.SHA256())
+    public_key = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    encoded = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).rstrip(b"=").decode()
+    body = _body(public_key, int(time.time()))
+    signature = key.sign(body, ec.ECDSA(hashes.SHA256()))
+    encoded = base64.b64encode(_sequence(body, _SIGNED_BY, _tagged(0x03, b"\0" + signature)))
     return Certificate(
         key_pem=key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         ),
-        certificate_pem=certificate.public_bytes(serialization.Encoding.PEM),
-        encoded=encoded,
+        certificate_pem=b"-----BEGIN CERTIFICATE-----\n%b\n-----END CERTIFICATE-----\n" % encoded,
+        encoded=encoded.rstrip(b"=").decode(),
     )
 
 
@@ -84,15 +66,50 @@ def make_tls(certificate: Certificate, client_certificate: str) -> ssl.SSLContex
     return context
 
 
-_KEY_USAGE = KeyUsage(
-    digital_signature=True,
-    content_commitment=False,
-    key_encipherment=True,
-    data_encipherment=False,
-    key_agreement=True,
-    key_cert_sign=True,
-    crl_sign=False,
-    encipher_only=False,
-    decipher_only=False,
+def _tagged(tag: int, *parts: bytes) -> bytes:
+    """One DER value."""
+    content = b"".join(parts)
+    length = len(content)
+    if length < 0x80:
+        return bytes((tag, length)) + content
+    size = (length.bit_length() + 7) // 8
+    return bytes((tag, 0x80 | size)) + length.to_bytes(size, "big") + content
+
+
+def _sequence(*parts: bytes) -> bytes:
+    return _tagged(0x30, *parts)
+
+
+def _extension(oid: str, value: bytes, *, is_critical: bool = False) -> bytes:
+    flag = b"\x01\x01\xff" if is_critical else b""
+    return _sequence(bytes.fromhex(oid), flag, _tagged(0x04, value))
+
+
+_SIGNED_BY = _sequence(bytes.fromhex("06082a8648ce3d040302"))  # ecdsa-with-SHA256
+_NAME = _sequence(_tagged(0x31, _sequence(bytes.fromhex("0603550403"), _tagged(0x0C, _HOST))))  # common name
+_EXTENSIONS = _tagged(
+    0xA3,
+    _sequence(
+        _extension("0603551d11", _sequence(_tagged(0x82, _HOST))),  # alternative name
+        _extension("0603551d13", _sequence(b"\x01\x01\xff"), is_critical=True),  # may sign (itself)
+        _extension("0603551d0f", bytes.fromhex("030202ac"), is_critical=True),  # what the key is for
+        _extension("0603551d25", _sequence(bytes.fromhex("06082b06010505070301" + "06082b06010505070302"))),
+    ),
 )
-_EXTENDED_USAGE = ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
+
+
+def _body(public_key: bytes, now: int) -> bytes:
+    """What is signed: version 3, a random number, issuer, validity, subject, key, extensions."""
+    number = _tagged(0x02, b"\x01" + os.urandom(15))
+    times = (now - _CLOCK_ERROR_S, now + _VALID_S)
+    validity = [_tagged(0x17, time.strftime("%y%m%d%H%M%SZ", time.gmtime(each)).encode()) for each in times]
+    return _sequence(
+        _tagged(0xA0, b"\x02\x01\x02"),
+        number,
+        _SIGNED_BY,
+        _NAME,
+        _sequence(*validity),
+        _NAME,
+        public_key,
+        _EXTENSIONS,
+    )

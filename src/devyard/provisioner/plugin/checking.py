@@ -172,7 +172,7 @@ class _Run:
         missing = [v.name for v in self._report.variables if v.required and v.name not in given]
         if missing:
             self._report.errors.append(
-                f"These variables need values: {', '.join(missing)}. Give them with --var NAME=VALUE, or a default."
+                f"These variables need values: {', '.join(missing)}. Give them with --var NAME=VALUE."
             )
         return not missing
 

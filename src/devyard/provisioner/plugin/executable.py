@@ -1,8 +1,8 @@
 """`terraform-provider-devyard`: the provider as an executable that Terraform starts.
 
-Terraform waits for one line on standard output, the handshake. It is printed as soon as the socket is listened on
-and the certificate made; the rest is loaded while Terraform connects. Invariant: importing this file imports almost
-nothing, and the process ends when Terraform says so or is gone. Protocol: github.com/hashicorp/go-plugin,
+Terraform waits for one line on standard output, the handshake. It is printed as soon as the socket is listened
+on and the certificate made; the rest is loaded while Terraform connects. Invariant: importing this file imports
+almost nothing, and the process ends when Terraform says so or is gone. Protocol: github.com/hashicorp/go-plugin,
 docs/internals.md.
 """
 
@@ -16,9 +16,9 @@ _CORE_PROTOCOL = 1
 _PROVIDER_PROTOCOL = 5
 
 _BY_HAND = """\
-This is the Devyard provider for Terraform, also known as coder/coder. Terraform starts it; it does nothing by hand.
-To use it, name its directory in a dev_overrides block of Terraform's CLI configuration, put it in a filesystem
-mirror, or attach Terraform to a running one: devyard provider serve
+This is the Devyard provider for Terraform, which also serves as coder/coder. Terraform starts it; by hand it
+does nothing. To use it, name its directory in a dev_overrides block of Terraform's CLI configuration, put it in
+a filesystem mirror, or attach Terraform to a running one: devyard provider serve
 """
 
 
@@ -39,15 +39,13 @@ def main() -> None:
 
 def _serve() -> None:
     import gc
-    import shutil
     import signal
-    import tempfile
 
     gc.disable()
     parent = os.getppid()
     # Ctrl-C goes to the whole process group, and Terraform wants its provider to finish what is in flight.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    directory = tempfile.mkdtemp(prefix="dyp-", dir=os.environ.get("PLUGIN_UNIX_SOCKET_DIR") or None)
+    directory = _make_directory()
     try:
         listener = _listen(f"{directory}/s")
         client_certificate = os.environ.get("PLUGIN_CLIENT_CERT", "")
@@ -64,9 +62,26 @@ def _serve() -> None:
         gc.enable()
         run_session(listener, certificate, client_certificate, parent)
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove_directory(directory)
     sys.stderr.flush()
     os._exit(0)
+
+
+def _make_directory() -> str:
+    """A directory that only this user can enter. (tempfile would take as long to import as all the rest.)"""
+    parent = os.environ.get("PLUGIN_UNIX_SOCKET_DIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    directory = os.path.abspath(f"{parent}/dyp-{os.urandom(6).hex()}")  # noqa: PTH100
+    os.mkdir(directory, 0o700)  # noqa: PTH102  # fails where it exists: nobody else can have made it
+    return directory
+
+
+def _remove_directory(directory: str) -> None:
+    for name in ("s", "s~"):
+        try:
+            os.unlink(f"{directory}/{name}")  # noqa: PTH108
+        except FileNotFoundError:
+            pass
+    os.rmdir(directory)  # noqa: PTH106
 
 
 def _listen(path: str):  # type: ignore[no-untyped-def]  # the type would have to be imported

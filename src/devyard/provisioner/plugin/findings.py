@@ -34,7 +34,7 @@ class Configuration(msgspec.Struct, frozen=True):
     def read(cls, directory: Path) -> "Configuration":
         """The configuration in a directory."""
         blocks, documents = read_configuration(directory)
-        values = {}
+        values: dict[str, str] = {}
         for path in sorted(directory.iterdir()):
             if _TFVARS.search(path.name) and path.is_file():
                 values |= dict.fromkeys(_read_names(path), path.name)
@@ -110,8 +110,8 @@ def _find_idle_agents(graph: Graph) -> Iterator[str]:
     for label in sorted(graph):
         if is_agent(label) and label not in started:
             yield (
-                f"{label}: no resource refers to it, so nothing will start it; use its init_script and token in the"
-                " resource that is the workspace."
+                f"{label}: no resource refers to it, so nothing will start it; use its init_script and token in"
+                " the resource that is the workspace."
             )
 
 

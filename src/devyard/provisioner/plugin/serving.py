@@ -29,9 +29,8 @@ async def serve(announce: Callable[[str], None], socket_directory: Path | None =
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     own = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="dyp-", dir=socket_directory) as directory:
-        server = await ProviderServer.start(
-            Path(directory).absolute() / "s", find_job=lambda peer: find_job(own, peer)
-        )
+        socket_path = await asyncio.to_thread(Path(directory, "s").absolute)
+        server = await ProviderServer.start(socket_path, find_job=lambda peer: find_job(own, peer))
         try:
             announce(json.dumps(server.reattach(), separators=(",", ":")))
             await ended.wait()

@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 
-from devyard.provisioner.context import BuildContext
 from devyard.provisioner.plugin.certificate import Certificate, make_tls
 from devyard.provisioner.plugin.connections import find_job
 from devyard.provisioner.provider.server import ProviderServer

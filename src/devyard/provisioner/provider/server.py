@@ -1,8 +1,9 @@
-"""The provider as a gRPC server on a unix socket, to which Terraform is attached by TF_REATTACH_PROVIDERS.
+"""The provider as a gRPC server on a unix socket, to which Terraform connects.
 
 The engine has one per Terraform worker and announces each run by `use`; `devyard provider serve` and the plugin
-executable have one that finds a job for each connection. Invariant: the socket exists only between `start` and `close`, only its owner can open it, and a call that has
-begun is finished, whoever hangs up. docs/design/provider.md has the reasons.
+executable have one that finds a job for each connection. Invariant: the socket exists only between `start` and
+`close`, only its owner can open it, and a call that has begun is finished, whoever hangs up.
+docs/design/provider.md has the reasons.
 """
 
 import asyncio
