@@ -11,15 +11,8 @@ from devyard.server.builds import actions
 from devyard.server.db.pool import transaction
 from devyard.server.jobs.queries import JobRow, get_job
 from devyard.wire.parameters import ParameterDefinition
-from devyard.wire.provisionerlink import (
-    AgentResult,
-    AppResult,
-    BuildDone,
-    BuildJob,
-    MetadataResult,
-    ResourceResult,
-    ScriptResult,
-)
+from devyard.wire.provisionerlink import BuildDone, BuildJob
+from devyard.wire.provisionerresults import AgentResult, AppResult, MetadataResult, ResourceResult, ScriptResult
 
 
 async def add_template(

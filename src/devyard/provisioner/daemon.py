@@ -21,10 +21,11 @@ import structlog
 
 from devyard.provisioner.engine.terraform import open_terraform
 from devyard.provisioner.jobs.workplace import Tools
-from devyard.provisioner.lostresults import write_lost_state
+from devyard.provisioner.link.dial import Identity
+from devyard.provisioner.link.lostresults import write_lost_state
+from devyard.provisioner.link.session import Session
 from devyard.provisioner.results.instances import read_head
 from devyard.provisioner.sandbox.runtime import Sandboxes
-from devyard.provisioner.session import Identity, Session
 from devyard.provisioner.templates.cache import TemplateCache
 from devyard.provisioner.templates.workdir import JOB_PREFIX, STATE_FILE, find_fast_directory
 

@@ -17,6 +17,14 @@ import msgspec
 
 from devyard.wire.enums import JobErrorCode, LogLevel, LogSource, Transition
 from devyard.wire.parameters import ParameterDefinition
+from devyard.wire.provisionerforms import FormAnswer
+from devyard.wire.provisionerpackages import Package, PackageChunk, PackageOffer, PackageRequest, PackageWanted
+from devyard.wire.provisionerresults import (
+    PresetResult,
+    ResourceResult,
+    TemplateVariableResult,
+    Timing,
+)
 
 SERVE_PATH = "/api/v2/organizations/{organization}/provisionerdaemons/serve"
 KEY_HEADER = "Devyard-Provisioner-Daemon-Key"
@@ -67,6 +75,19 @@ class WorkspaceContext(msgspec.Struct, frozen=True):
 # Server → provisioner
 
 
+class FormRequest(msgspec.Struct, frozen=True, kw_only=True, tag="form"):
+    """Work out a form (provisionerforms.py): what a start with these values would ask for."""
+
+    request_id: UUID
+    template_version_id: UUID
+    archive: Archive
+    context: WorkspaceContext
+    parameters: Mapping[str, str]
+    previous_parameters: Mapping[str, str] = {}
+    variables: tuple[Variable, ...] = ()
+    packages: tuple[Package, ...] = ()
+
+
 class ImportJob(msgspec.Struct, frozen=True, tag="import"):
     """Learn what a template version asks for and makes."""
 
@@ -104,6 +125,9 @@ class Job(msgspec.Struct, frozen=True, tag="job"):
     template_version_id: UUID
     archive: Archive
     work: ImportJob | BuildJob | DryRunJob
+    packages: tuple[Package, ...] = ()
+    lock_file: bytes = b""
+    """`.terraform.lock.hcl` as the import left it."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -134,7 +158,7 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """The server goes away: finish or reconnect elsewhere; no new job on this socket."""
 
 
-ToProvisioner = Job | Cancel | FileChunk | Stored | Drain
+ToProvisioner = Job | FormRequest | Cancel | FileChunk | PackageWanted | PackageChunk | Stored | Drain
 
 # Provisioner → server
 
@@ -152,6 +176,8 @@ class Register(msgspec.Struct, frozen=True, tag="register"):
     tags: Mapping[str, str]
     terraform_version: str
     resume: tuple[UUID, UUID] | None = None
+    form_slots: int = 0
+    """How many forms it works out at once."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -189,8 +215,24 @@ class Renew(msgspec.Struct, frozen=True, tag="renew"):
     lease_id: UUID
 
 
-class StateSaved(msgspec.Struct, frozen=True, tag="state"):
-    """Terraform's state as it stands while applying; parses, newer `serial`, same `lineage`."""
+class InFlight(msgspec.Struct, frozen=True, tag="in_flight"):
+    """Resources that Terraform makes or removes right now, and those done that no saved state shows yet.
+
+    Sent before each `StateSaved` and whenever the set changes; kept with the job, so that the server can name
+    possible orphans of a provisioner that is never heard of again.
+    """
+
+    job_id: UUID
+    lease_id: UUID
+    creating: tuple[str, ...] = ()
+    destroying: tuple[str, ...] = ()
+
+
+class LostState(msgspec.Struct, frozen=True, tag="lost_state"):
+    """A newer state found after a crash: what a killed provisioner had not yet sent. Answered by `Stored`.
+
+    The server takes it only where it continues (lineage, serial) the latest build's state.
+    """
 
     job_id: UUID
     lease_id: UUID
@@ -198,129 +240,13 @@ class StateSaved(msgspec.Struct, frozen=True, tag="state"):
     state: bytes
 
 
-class Timing(msgspec.Struct, frozen=True):
-    """A span of the build. Stage: queue, claim, prepare, init, plan, graph, apply, state."""
+class StateSaved(msgspec.Struct, frozen=True, tag="state"):
+    """Terraform's state as it stands while applying; parses, newer `serial`, same `lineage`."""
 
-    stage: str
-    source: str
-    action: str
-    resource: str
-    started_at: datetime
-    ended_at: datetime
-
-
-class AppResult(msgspec.Struct, frozen=True):
-    """A `coder_app`."""
-
-    slug: str
-    display_name: str
-    url: str
-    command: str
-    icon: str
-    subdomain: bool
-    share: str
-    external: bool
-    health_url: str
-    health_interval_s: int
-    health_threshold: int
-    hidden: bool
-    open_in: str
-    order: int
-    group: str
-    tooltip: str
-
-
-class ScriptResult(msgspec.Struct, frozen=True):
-    """A `coder_script`, or the agent's own startup or shutdown script."""
-
-    display_name: str
-    icon: str
-    script: str
-    log_path: str
-    cron: str
-    run_on_start: bool
-    run_on_stop: bool
-    start_blocks_login: bool
-    timeout_s: int
-
-
-class MetadataResult(msgspec.Struct, frozen=True):
-    """A metadata block of an agent."""
-
-    key: str
-    display_name: str
-    script: str
-    interval_s: int
-    timeout_s: int
-    order: int
-
-
-class AgentResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A `coder_agent` with all that refers to it; `environment` is merged with its `coder_env`s."""
-
-    name: str
-    token: str
-    os: str
-    arch: str
-    auth: str
-    instance_id: str = ""
-    directory: str = ""
-    environment: Mapping[str, str] = {}
-    motd_file: str = ""
-    order: int = 0
-    connection_timeout_s: int = 120
-    troubleshooting_url: str = ""
-    startup_behavior: str = "non-blocking"
-    api_key_scope: str = "all"
-    display_apps: tuple[str, ...] = ()
-    apps: tuple[AppResult, ...] = ()
-    scripts: tuple[ScriptResult, ...] = ()
-    metadata: tuple[MetadataResult, ...] = ()
-    monitors: bytes = b""
-    """`resources_monitoring` as JSON, or empty."""
-
-
-class ResourceMetadataResult(msgspec.Struct, frozen=True):
-    """A `coder_metadata` item."""
-
-    key: str
-    value: str
-    sensitive: bool
-
-
-class ResourceResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A resource that people see: everything but data sources and the provider's own auxiliary types."""
-
-    address: str
-    type: str
-    name: str
-    instance_type: str = ""
-    hide: bool = False
-    icon: str = ""
-    daily_cost: int = 0
-    metadata: tuple[ResourceMetadataResult, ...] = ()
-    agents: tuple[AgentResult, ...] = ()
-
-
-class TemplateVariableResult(msgspec.Struct, frozen=True):
-    """A `variable` block of the template; a sensitive default is left empty."""
-
-    name: str
-    description: str
-    type: str
-    default_value: str
-    required: bool
-    sensitive: bool
-
-
-class PresetResult(msgspec.Struct, frozen=True):
-    """A `coder_workspace_preset`."""
-
-    name: str
-    parameters: Mapping[str, str]
-    is_default: bool = False
-    description: str = ""
-    icon: str = ""
+    job_id: UUID
+    lease_id: UUID
+    seq: int
+    state: bytes
 
 
 class ImportDone(msgspec.Struct, frozen=True, kw_only=True, tag="import_done"):
@@ -339,6 +265,10 @@ class ImportDone(msgspec.Struct, frozen=True, kw_only=True, tag="import_done"):
     readme: str = ""
     warnings: tuple[str, ...] = ()
     timings: tuple[Timing, ...] = ()
+    workspace_tags: Mapping[str, str] = {}
+    """`coder_workspace_tags` for the parameters' defaults."""
+    packages: tuple[Package, ...] = ()
+    lock_file: bytes = b""
 
 
 class BuildDone(msgspec.Struct, frozen=True, kw_only=True, tag="build_done"):
@@ -376,5 +306,20 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
 
 
 FromProvisioner = (
-    Register | Ready | FileRequest | Logs | Renew | StateSaved | ImportDone | BuildDone | DryRunDone | Failed
+    Register
+    | Ready
+    | FileRequest
+    | PackageRequest
+    | PackageOffer
+    | PackageChunk
+    | FormAnswer
+    | Logs
+    | Renew
+    | InFlight
+    | LostState
+    | StateSaved
+    | ImportDone
+    | BuildDone
+    | DryRunDone
+    | Failed
 )

@@ -25,9 +25,9 @@ from devyard.wire.provisionerlink import (
     Logs,
     Ready,
     Register,
-    ResourceResult,
     ToProvisioner,
 )
+from devyard.wire.provisionerresults import ResourceResult
 from tests.conftest import Api
 
 T = TypeVar("T")

@@ -13,7 +13,8 @@ import pytest_asyncio
 from devyard.provisioner.daemon import open_work_root
 from devyard.provisioner.engine.terraform import Terraform, open_terraform
 from devyard.provisioner.jobs.workplace import Tools
-from devyard.provisioner.session import Identity, Session
+from devyard.provisioner.link.dial import Identity
+from devyard.provisioner.link.session import Session
 from devyard.provisioner.templates.cache import TemplateCache
 from devyard.provisioner.templates.workdir import find_fast_directory
 

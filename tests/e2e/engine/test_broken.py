@@ -2,7 +2,7 @@
 
 import pytest
 
-from devyard.provisioner.session import Session
+from devyard.provisioner.link.session import Session
 from devyard.wire.provisionerlink import BuildDone, Failed, ImportDone, Variable
 
 from .jobs import build_job, import_job

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from devyard.provisioner.session import Session
+from devyard.provisioner.link.session import Session
 from devyard.wire.provisionerlink import BuildDone, DryRunDone, ImportDone, Variable
 
 from .jobs import FULL, SESSION_TOKEN, build_job, dry_run_job, import_job, make_context

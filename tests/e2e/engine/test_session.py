@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
+from devyard.provisioner.link.session import Session
 from devyard.provisioner.results.instances import read_head
-from devyard.provisioner.session import Session
 from devyard.wire.provisionerlink import CHUNK_BYTES, BuildDone, Failed, ImportDone
 
 from .jobs import FULL, build_job, import_job, slow_template

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from devyard.provisioner.engine.terraform import Terraform
+from devyard.provisioner.link.session import Session
 from devyard.provisioner.results.instances import list_addresses, read_state
-from devyard.provisioner.session import Session
 from devyard.wire.provisionerlink import BuildDone, Failed
 
 from .jobs import build_job, slow_template

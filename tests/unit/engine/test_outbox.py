@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from devyard.provisioner.outbox import LINES_PER_MESSAGE, MAX_LINES, Outbox
+from devyard.provisioner.link.outbox import LINES_PER_MESSAGE, MAX_LINES, Outbox
 from devyard.wire.provisionerlink import BuildDone, JobLogLine, Logs, StateSaved
 
 JOB, LEASE = uuid4(), uuid4()

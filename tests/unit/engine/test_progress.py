@@ -4,7 +4,8 @@ from devyard.provisioner.jobs.joblog import MAX_BYTES, JobLog
 from devyard.provisioner.jobs.progress import Progress
 from devyard.provisioner.jobs.secrets import MASK, Secrets
 from devyard.provisioner.provider.capture import CapturedResource
-from devyard.wire.provisionerlink import JobLogLine, TemplateVariableResult, Variable, WorkspaceContext
+from devyard.wire.provisionerlink import JobLogLine, Variable, WorkspaceContext
+from devyard.wire.provisionerresults import TemplateVariableResult
 
 
 class Log:

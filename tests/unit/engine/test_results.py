@@ -6,7 +6,7 @@ from devyard.provisioner.results.agents import TemplateError
 from devyard.provisioner.results.graph import find_agent_resources, graph_of_state, parse_graph
 from devyard.provisioner.results.instances import has_resources, label_of, read_head, read_plan, read_state
 from devyard.provisioner.results.resources import collect_resources
-from devyard.wire.provisionerlink import ResourceResult
+from devyard.wire.provisionerresults import ResourceResult
 
 GRAPH = """
 digraph G {

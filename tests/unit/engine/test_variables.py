@@ -11,7 +11,8 @@ from devyard.provisioner.templates.variables import (
     read_configuration,
     render_values,
 )
-from devyard.wire.provisionerlink import TemplateVariableResult, Variable
+from devyard.wire.provisionerlink import Variable
+from devyard.wire.provisionerresults import TemplateVariableResult
 
 TEXT = """
 variable "region" {

@@ -30,7 +30,8 @@ from devyard.provisioner.results.instances import (
     read_state,
 )
 from devyard.provisioner.results.resources import Collected, collect_resources
-from devyard.wire.provisionerlink import BuildDone, BuildJob, Failed, Job, ResourceResult
+from devyard.wire.provisionerlink import BuildDone, BuildJob, Failed, Job
+from devyard.wire.provisionerresults import ResourceResult
 
 _STAGES = {
     "start": ("Starting workspace", "Applying the template to start the workspace."),

@@ -20,7 +20,8 @@ from devyard.provisioner.provider.capture import Capture
 from devyard.provisioner.results.graph import Graph, find_agent_resources, parse_graph
 from devyard.provisioner.results.instances import read_plan
 from devyard.provisioner.results.resources import Collected, collect_resources
-from devyard.wire.provisionerlink import ImportDone, ImportJob, Job, PresetResult
+from devyard.wire.provisionerlink import ImportDone, ImportJob, Job
+from devyard.wire.provisionerresults import PresetResult
 
 
 async def import_version(

@@ -10,7 +10,7 @@ import msgspec
 
 from devyard.provisioner.jobs.joblog import JobLog
 from devyard.wire.enums import LogLevel
-from devyard.wire.provisionerlink import Timing
+from devyard.wire.provisionerresults import Timing
 
 MAX_DIAGNOSTICS = 50
 MAX_TIMINGS = 1000

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from devyard.provisioner.provider.capture import CapturedResource
 from devyard.provisioner.results.instances import Instance, own_type
-from devyard.wire.provisionerlink import TemplateVariableResult, Variable, WorkspaceContext
+from devyard.wire.provisionerlink import Variable, WorkspaceContext
+from devyard.wire.provisionerresults import TemplateVariableResult
 
 MASK = "(secret)"
 _SHORTEST = 4

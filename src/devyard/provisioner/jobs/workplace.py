@@ -27,7 +27,8 @@ from devyard.provisioner.templates.cache import Template, TemplateCache
 from devyard.provisioner.templates.variables import find_missing, find_unknown, render_values
 from devyard.provisioner.templates.workdir import VALUES_FILE, make_work_directory, remove_work_directory
 from devyard.wire.enums import JobErrorCode, Transition
-from devyard.wire.provisionerlink import Archive, Job, JobLogLine, Timing, Variable, WorkspaceContext
+from devyard.wire.provisionerlink import Archive, Job, JobLogLine, Variable, WorkspaceContext
+from devyard.wire.provisionerresults import Timing
 
 _INIT_SCRIPTS = list_init_scripts()
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from devyard.provisioner.results.instances import Instance
-from devyard.wire.provisionerlink import AgentResult, AppResult, MetadataResult, ScriptResult
+from devyard.wire.provisionerresults import AgentResult, AppResult, MetadataResult, ScriptResult
 
 STARTUP_SCRIPT = "Startup Script"
 SHUTDOWN_SCRIPT = "Shutdown Script"

@@ -12,7 +12,7 @@ import msgspec
 from devyard.provisioner.results.agents import TemplateError, describe_agent, name_agents
 from devyard.provisioner.results.graph import Graph, find_agent_resources, find_nearest, graph_of_state, is_agent
 from devyard.provisioner.results.instances import Instance
-from devyard.wire.provisionerlink import AgentResult, ResourceMetadataResult, ResourceResult
+from devyard.wire.provisionerresults import AgentResult, ResourceMetadataResult, ResourceResult
 
 _REFERRING = ("app", "script", "env", "agent_instance")
 

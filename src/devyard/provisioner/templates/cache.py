@@ -22,7 +22,8 @@ from devyard.provisioner.templates.archive import ArchiveError, unpack_archive
 from devyard.provisioner.templates.hcl import Block
 from devyard.provisioner.templates.needs import has_backend, needs_init
 from devyard.provisioner.templates.variables import list_variables, read_configuration
-from devyard.wire.provisionerlink import Archive, TemplateVariableResult
+from devyard.wire.provisionerlink import Archive
+from devyard.wire.provisionerresults import TemplateVariableResult
 
 log = structlog.get_logger()
 

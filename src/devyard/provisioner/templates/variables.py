@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from devyard.provisioner.templates.hcl import Block, Expression, HclError, read_blocks
-from devyard.wire.provisionerlink import TemplateVariableResult, Variable
+from devyard.wire.provisionerlink import Variable
+from devyard.wire.provisionerresults import TemplateVariableResult
 
 _PLAIN_TYPES = ("", "string", "number", "bool")
 _UNSAFE = re.compile(r'[\\"\n\r\t]|[$%](?=\{)')

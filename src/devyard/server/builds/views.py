@@ -10,7 +10,7 @@ from devyard.server.builds.queries import BuildRow
 from devyard.server.jobs.views import job_view, present
 from devyard.wire.enums import BuildReason
 from devyard.wire.jobs import JobMetadata
-from devyard.wire.provisionerlink import Timing
+from devyard.wire.provisionerresults import Timing
 from devyard.wire.workspaces import (
     AgentConnectionTiming,
     AgentScriptTiming,

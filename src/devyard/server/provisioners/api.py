@@ -15,7 +15,7 @@ from devyard.server.jobs.listing import get_listed_job, list_jobs, listed_view, 
 from devyard.server.jobs.views import present, tags_view
 from devyard.server.organizations.lookup import load_organization
 from devyard.server.provisioners import actions, queries
-from devyard.server.provisioners.link import ProvisionerHub
+from devyard.server.provisioners.link.hub import ProvisionerHub
 from devyard.server.provisioners.queries import DaemonRow, KeyRow
 from devyard.server.services import Services
 from devyard.wire.enums import DaemonStatus

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from devyard.wire.enums import DisplayApp, OpenIn, SharingLevel, StartupBehavior, Transition
-from devyard.wire.provisionerlink import AgentResult, AppResult, ResourceResult
+from devyard.wire.provisionerresults import AgentResult, AppResult, ResourceResult
 from devyard.wire.workspaces import (
     AgentHealth,
     Healthcheck,

@@ -7,38 +7,31 @@ a file that an administrator can find (lostresults.py).
 
 import asyncio
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid4
 
 import msgspec
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
 from devyard import __version__
-from devyard.provisioner.downloads import Download
-from devyard.provisioner.engine.stopping import Stop
 from devyard.provisioner.jobs.run import Result, run_job
 from devyard.provisioner.jobs.workplace import Tools
-from devyard.provisioner.lostresults import keep_lost_state
-from devyard.provisioner.outbox import Outbox
+from devyard.provisioner.link.dial import Identity, explain_failure, open_socket
+from devyard.provisioner.link.lostresults import keep_lost_state
+from devyard.provisioner.link.running import Running
 from devyard.runtime.backoff import Backoff
 from devyard.wire.provisionerlink import (
     API_VERSION,
-    KEY_HEADER,
     LEASE_S,
     MAX_MESSAGE_BYTES,
-    SERVE_PATH,
-    Archive,
     Cancel,
     Drain,
     Failed,
     FileChunk,
     FileRequest,
     Job,
-    JobLogLine,
     Ready,
     Register,
     Renew,
@@ -49,7 +42,6 @@ from devyard.wire.provisionerlink import (
 log = structlog.get_logger()
 
 LOG_DELAY_S = 0.05
-_PING_S = 5.0
 _LAST_WORDS_S = 5.0
 _LIVED_S = 10.0
 _DELIVERY_S = 600.0
@@ -57,47 +49,6 @@ _LOST_LEASE_GRACE_S = 5.0
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ToProvisioner).decode
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """Who this provisioner is. `url`: the server's; `key`: secret."""
-
-    url: str
-    key: str
-    name: str
-    tags: Mapping[str, str]
-    organization: str = "default"
-
-
-class Running:
-    """A job that was taken, with what it has to tell; also the link that it sees."""
-
-    def __init__(self, session: "Session", job: Job) -> None:
-        self.job = job
-        self.stop = Stop()
-        self.outbox = Outbox(job.job_id, job.lease_id)
-        self.download: Download | None = None
-        self.is_lease_lost = False
-        self._session = session
-
-    def send_log(self, line: JobLogLine) -> None:
-        """Queues a line of the log."""
-        self.outbox.add_line(line)
-        self._session.wake()
-
-    def save_state(self, state: bytes) -> None:
-        """Queues a newer state."""
-        self.outbox.save_state(state)
-        self._session.wake()
-
-    async def fetch(self, archive: Archive, target: Path) -> None:
-        """Downloads the template. Raises ArchiveError."""
-        self.download = Download(archive, target)
-        self._session.request_file(archive.file_id)
-        try:
-            await self.download.wait()
-        finally:
-            self.download = None
 
 
 class Session:
@@ -165,32 +116,17 @@ class Session:
         while True:
             began = time.monotonic()
             try:
-                async with self._connect() as socket:
+                async with open_socket(self._identity) as socket:
                     log.info("connected", url=self._identity.url, name=self._identity.name)
                     await self._serve(socket)
                     log.info("disconnected", why="the server drains")
             except ConnectionClosed as error:
                 log.warning("disconnected", why=str(error))
             except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as error:
-                log.warning("connection_failed", url=self._identity.url, why=_explain(error))
+                log.warning("connection_failed", url=self._identity.url, why=explain_failure(error))
             if time.monotonic() - began > _LIVED_S:
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())
-
-    def _connect(self) -> connect:
-        path = SERVE_PATH.format(organization=quote(self._identity.organization, safe=""))
-        return connect(
-            _websocket_url(self._identity.url) + path,
-            additional_headers={KEY_HEADER: self._identity.key},
-            user_agent_header=f"devyard-provisioner/{__version__}",
-            compression=None,
-            max_size=MAX_MESSAGE_BYTES,
-            open_timeout=10,
-            ping_interval=_PING_S,
-            ping_timeout=2 * _PING_S,
-            close_timeout=1,
-            proxy=None if _is_local(self._identity.url) else True,
-        )
 
     async def _serve(self, socket: ClientConnection) -> None:
         """Talks on one connection until it ends (raises ConnectionClosed) or the server drains."""
@@ -300,7 +236,7 @@ class Session:
             log.error("job_refused", job_id=str(job.job_id), why="another one runs")
             return
         log.info("job_started", job_id=str(job.job_id), kind=type(job.work).__name__)
-        running = self._running = Running(self, job)
+        running = self._running = Running(job, self.wake, self.request_file)
         self._task = asyncio.create_task(self._run_job(running), name=f"job {job.job_id}")
 
     async def _run_job(self, running: Running) -> None:
@@ -370,22 +306,3 @@ class Session:
         running = self._running
         if running and running.outbox.result and not running.outbox.is_settled:
             self._keep_lost(running.job, running.outbox.result, "the provisioner ended before the server took it")
-
-
-def _websocket_url(url: str) -> str:
-    parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def _is_local(url: str) -> bool:
-    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-
-
-def _explain(error: BaseException) -> str:
-    if isinstance(error, InvalidStatus):
-        status = error.response.status_code
-        if status in (401, 403):
-            return f"the server refused the key (status {status}); check --key, --key-file and the tags"
-        return f"the server answered with status {status}"
-    return str(error) or type(error).__name__

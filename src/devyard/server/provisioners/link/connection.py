@@ -8,28 +8,27 @@ connection that ends loses nothing, the provisioner resumes on any replica under
 import asyncio
 import contextlib
 from datetime import timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import msgspec
 import structlog
 from litestar.exceptions import WebSocketDisconnect
 
-from devyard.server.db.pool import transaction
-from devyard.server.files.queries import get_file_info, get_file_part
+from devyard.server.files.queries import get_file_part
 from devyard.server.http.streams import AnySocket
 from devyard.server.jobs import lease_queries, results
 from devyard.server.jobs.queries import get_job
 from devyard.server.jobs.rules import normalize_tags
-from devyard.server.jobs.work import load_work
 from devyard.server.provisioners import queries
+from devyard.server.provisioners.link.claims import claim_job
 from devyard.server.provisioners.signin import Provisioner
 from devyard.server.services import Services
-from devyard.wire.errors import AppError, Unavailable
+from devyard.wire.errors import AppError
+from devyard.wire.provisionerforms import FormAnswer
 from devyard.wire.provisionerlink import (
     API_VERSION,
     CHUNK_BYTES,
-    Archive,
     BuildDone,
     Cancel,
     Drain,
@@ -39,8 +38,10 @@ from devyard.wire.provisionerlink import (
     FileRequest,
     FromProvisioner,
     ImportDone,
+    InFlight,
     Job,
     Logs,
+    LostState,
     Ready,
     Register,
     Renew,
@@ -48,6 +49,7 @@ from devyard.wire.provisionerlink import (
     Stored,
     ToProvisioner,
 )
+from devyard.wire.provisionerpackages import PackageChunk, PackageOffer, PackageRequest
 
 log = structlog.get_logger("provisioners")
 
@@ -161,6 +163,10 @@ class ProvisionerConnection:
                 raise Refused("Register came twice")
             elif isinstance(message, FileRequest):
                 await self._send_file(message.file_id)
+            elif isinstance(
+                message, PackageRequest | PackageOffer | PackageChunk | FormAnswer | InFlight | LostState
+            ):
+                raise Refused(f"{type(message).__name__} was not asked for")
             else:
                 await self._take(message)
 
@@ -231,45 +237,16 @@ class ProvisionerConnection:
     async def _claim(self) -> bool:
         """Claim one job and send it; False where there is none."""
         services = self._services
-        lease_id = uuid4()
-        claimed_id: UUID | None = None
-        try:
-            async with transaction(services.pool) as connection:
-                job = await lease_queries.claim_job(
-                    connection,
-                    organization_id=self._principal.organization_id,
-                    tags=self._tags,
-                    worker_id=self._daemon_id,
-                    lease_id=lease_id,
-                )
-                if job is None:
-                    return False
-                claimed_id = job.id
-                work = await load_work(connection, services, job)
-                info = await get_file_info(connection, job.file_id)
-        except Unavailable:
-            raise
-        except Exception as error:  # a job that can't be given out must not come back to every provisioner
-            if claimed_id is None:
-                raise
-            log.warning("a job can't be started", job_id=str(claimed_id), exc_info=error)
-            reason = error.message if isinstance(error, AppError) else "The server failed to prepare the job."
-            await results.fail_unstartable(services, claimed_id, reason)
-            return True
+        claimed = await claim_job(services, self._principal.organization_id, self._tags, self._daemon_id)
+        if not isinstance(claimed, Job):
+            return claimed
         self._is_ready = False
-        self._current = Current(job.id, lease_id, job.file_id)
-        message = Job(
-            job_id=job.id,
-            lease_id=lease_id,
-            template_version_id=job.template_version_id,
-            archive=Archive(job.file_id, info.sha256, info.size_bytes),
-            work=work,
-        )
-        log.info("job given out", job_id=str(job.id), kind=job.type, daemon_id=str(self._daemon_id))
+        self._current = Current(claimed.job_id, claimed.lease_id, claimed.archive.file_id)
+        log.info("job given out", job_id=str(claimed.job_id), daemon_id=str(self._daemon_id))
         try:
-            await self._send(message)
+            await self._send(claimed)
         except BaseException:
-            await asyncio.shield(results.release(services, job.id, lease_id))
+            await asyncio.shield(results.release(services, claimed.job_id, claimed.lease_id))
             raise
         return True
 
@@ -326,28 +303,6 @@ class ProvisionerConnection:
     async def _close(self, code: int, reason: str) -> None:
         with contextlib.suppress(Exception):
             await self._socket.close(code=code, reason=reason[:120])
-
-
-class ProvisionerHub:
-    """All provisioners' connections of this process; draining them is part of the server's end."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._connections: set[ProvisionerConnection] = set()
-
-    async def serve(self, socket: AnySocket, principal: Provisioner) -> None:
-        """Serve one signed-in provisioner to its end."""
-        await socket.accept()
-        connection = ProvisionerConnection(socket, self._services, principal)
-        self._connections.add(connection)
-        try:
-            await connection.run()
-        finally:
-            self._connections.discard(connection)
-
-    async def drain(self) -> None:
-        """Tell every provisioner to go elsewhere."""
-        await asyncio.gather(*(connection.drain() for connection in list(self._connections)))
 
 
 def _is_failure(outcome: object) -> bool:

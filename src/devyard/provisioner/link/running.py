@@ -1,0 +1,45 @@
+"""A job that was taken: how to stop it, what it has to tell, and the link that it sees.
+
+Made by the session, seen by jobs as their `JobLink`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from devyard.provisioner.engine.stopping import Stop
+from devyard.provisioner.link.downloads import Download
+from devyard.provisioner.link.outbox import Outbox
+from devyard.wire.provisionerlink import Archive, Job, JobLogLine
+
+
+class Running:
+    """A job with its outbox. `wake` tells the session that there is something to send."""
+
+    def __init__(self, job: Job, wake: Callable[[], None], request_file: Callable[[UUID], None]) -> None:
+        self.job = job
+        self.stop = Stop()
+        self.outbox = Outbox(job.job_id, job.lease_id)
+        self.download: Download | None = None
+        self.is_lease_lost = False
+        self._wake = wake
+        self._request_file = request_file
+
+    def send_log(self, line: JobLogLine) -> None:
+        """Queues a line of the log."""
+        self.outbox.add_line(line)
+        self._wake()
+
+    def save_state(self, state: bytes) -> None:
+        """Queues a newer state."""
+        self.outbox.save_state(state)
+        self._wake()
+
+    async def fetch(self, archive: Archive, target: Path) -> None:
+        """Downloads the template. Raises ArchiveError."""
+        self.download = Download(archive, target)
+        self._request_file(archive.file_id)
+        try:
+            await self.download.wait()
+        finally:
+            self.download = None
