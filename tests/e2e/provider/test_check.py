@@ -205,3 +205,11 @@ def test_the_starter_template_is_clean(tmp_path: Path) -> None:
     done = run(tmp_path / "local")
     assert done.exit_code == 0, done.stdout
     assert "0 error(s), 0 warning(s)." in done.stdout
+
+
+def test_one_metadata_block_for_each_resource(template: Path) -> None:
+    block = 'resource "coder_metadata" "{}" {{\n  resource_id = terraform_data.home.id\n}}\n'
+    (template / "more.tf").write_text(block.format("one") + block.format("two"))
+    done = run(template, "--var", "image=x")
+    assert done.exit_code == 1, done.stdout
+    assert "coder_metadata.one and coder_metadata.two both describe terraform_data.home" in done.stdout

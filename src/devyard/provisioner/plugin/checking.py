@@ -31,13 +31,8 @@ from devyard.provisioner.templates.needs import has_backend, needs_init
 from devyard.provisioner.templates.variables import find_unknown, list_variables, render_values
 from devyard.provisioner.templates.workdir import find_fast_directory, make_work_directory, remove_work_directory
 from devyard.wire.enums import Transition
-from devyard.wire.provisionerlink import (
-    JobLogLine,
-    ResourceResult,
-    TemplateVariableResult,
-    Variable,
-    WorkspaceContext,
-)
+from devyard.wire.provisionerlink import JobLogLine, Variable, WorkspaceContext
+from devyard.wire.provisionerresults import ResourceResult, TemplateVariableResult
 
 _CONTEXT = WorkspaceContext(access_url="https://devyard.example.com")
 _BACKEND_OVERRIDE = "devyard_override.tf"
