@@ -140,8 +140,8 @@ class _Collector:
                 )
             elif target.address in found and block.key is None and found[target.address].key is None:
                 raise TemplateError(
-                    f"{found[target.address].address} and {block.address} both describe {target.address}; a resource"
-                    " has one metadata block: put their items together."
+                    f"{found[target.address].address} and {block.address} both describe {target.address}; a"
+                    " resource has one metadata block: put their items together."
                 )
             elif target.address in found:
                 # With index keys a plan can't always tell which is whose.
