@@ -22,12 +22,12 @@ import structlog
 from devyard.provisioner.engine.terraform import open_terraform
 from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.link.dial import Identity
-from devyard.provisioner.link.lostresults import write_lost_state
+from devyard.provisioner.link.lostresults import keep_leftover
+from devyard.provisioner.link.records import list_leftovers
 from devyard.provisioner.link.session import Session
-from devyard.provisioner.results.instances import read_head
 from devyard.provisioner.sandbox.runtime import Sandboxes
 from devyard.provisioner.templates.cache import TemplateCache
-from devyard.provisioner.templates.workdir import JOB_PREFIX, STATE_FILE, find_fast_directory
+from devyard.provisioner.templates.workdir import find_fast_directory
 
 log = structlog.get_logger()
 
@@ -56,7 +56,7 @@ async def serve_provisioner(settings: Settings) -> None:
     hidden = [settings.cache_directory, *([settings.key_file] if settings.key_file else [])]
     sandboxes = Sandboxes(settings.sandbox_root, isolation=settings.sandbox_isolation, hidden=hidden)
     lost_directory = settings.cache_directory / "lost-states"
-    with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), lost_directory) as work_root:
+    with open_work_root(find_fast_directory(Path(tempfile.gettempdir()))) as work_root:
         async with open_terraform(
             settings.terraform,
             directory=work_root,
@@ -78,23 +78,25 @@ async def serve_provisioner(settings: Settings) -> None:
 
 
 @contextmanager
-def open_work_root(parent: Path, lost_directory: Path) -> Iterator[Path]:
+def open_work_root(parent: Path) -> Iterator[Path]:
     """A private directory for jobs and sockets, after those that killed provisioners left are removed.
 
-    Terraform states found in those are kept in `lost_directory`: the server may lack their last moments.
+    Jobs found in those are written down where those provisioners look for them in their next life, to offer them
+    to their server: it may lack their last moments. The same happens to a job that is cut short here.
     """
-    _remove_leftovers(parent, lost_directory)
+    _remove_leftovers(parent)
     root = Path(tempfile.mkdtemp(prefix=_ROOT_PREFIX, dir=parent))
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield root
     finally:
+        _keep_jobs(root)
         shutil.rmtree(root, ignore_errors=True)
         os.close(descriptor)
 
 
-def _remove_leftovers(parent: Path, lost_directory: Path) -> None:
+def _remove_leftovers(parent: Path) -> None:
     """A directory that nobody holds the lock of belongs to nobody."""
     for path in parent.glob(f"{_ROOT_PREFIX}*"):
         try:
@@ -104,26 +106,28 @@ def _remove_leftovers(parent: Path, lost_directory: Path) -> None:
         try:
             if os.fstat(descriptor).st_uid == os.geteuid():
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                kept = [str(file) for file in _keep_states(path, lost_directory)]
+                _keep_jobs(path)
                 shutil.rmtree(path, ignore_errors=True)
-                log.info("leftovers_removed", path=str(path), states_kept_in=kept)
+                log.info("leftovers_removed", path=str(path))
         except BlockingIOError:
             pass
         finally:
             os.close(descriptor)
 
 
-def _keep_states(root: Path, lost_directory: Path) -> Iterator[Path]:
-    for file in root.glob(f"{JOB_PREFIX}*/{STATE_FILE}"):
-        state = file.read_bytes()
-        head = read_head(state)
-        if head:
-            name = f"left-{head.lineage}-{head.serial}".replace("/", "-")
-            yield write_lost_state(lost_directory, name, state)
+def _keep_jobs(root: Path) -> None:
+    for leftover in list_leftovers(root):
+        try:
+            path = keep_leftover(leftover)
+        except OSError as error:
+            log.error("lost_job_not_kept", job_id=leftover.owner.job_id, why=str(error))
+        else:
+            log.warning("lost_job_kept", job_id=leftover.owner.job_id, state=str(path or ""))
 
 
 @contextmanager
 def _signals(session: Session) -> Iterator[None]:
+    parent_pid = os.getppid()
     loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
 
@@ -134,6 +138,8 @@ def _signals(session: Session) -> Iterator[None]:
             session.cancel(force=True)
         elif number == signal.SIGTERM:
             session.drain()
+        elif os.getppid() != parent_pid:  # SIGINT is also how a built-in one learns that its server is gone
+            session.abandon()
         else:
             session.cancel()
 

@@ -63,6 +63,29 @@ async def save_state(connection: Connection, services: Services, job: JobRow, st
     return await _keep_state(connection, work, state, allow_equal=False)
 
 
+async def take_left_state(connection: Connection, services: Services, job: JobRow, state: bytes) -> str | None:
+    """Keep the state that a build's lost provisioner had left, if the build is still the workspace's latest.
+
+    Answers why not (an older or equal one: nothing is lost, an empty answer), None where it was kept.
+    """
+    work = await _load_work(connection, job)
+    latest = await queries.get_latest(connection, work.workspace_id)
+    if latest is None or latest.id != work.build_id:
+        return "Another build of the workspace has begun since; the state was left where it was found."
+    try:
+        head = rules.read_state(state)
+    except AppError as error:
+        return error.message
+    lineage, serial = await queries.get_newest_state_head(connection, work.workspace_id, work.build_number)
+    if lineage == head.lineage and head.serial <= serial:
+        return ""
+    if problem := rules.check_successor(head, lineage, serial):
+        return problem
+    await _keep_state(connection, work, state, allow_equal=False)
+    await wake(connection, f"workspace:{work.workspace_id}")
+    return None
+
+
 async def complete_build(connection: Connection, services: Services, job: JobRow, result: BuildDone) -> None:
     """Apply a successful result: state, resources, agents and what belongs to them, deadline, deletion.
 
