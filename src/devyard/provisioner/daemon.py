@@ -131,6 +131,13 @@ def _signals(session: Session) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
 
+    def end_soon() -> None:
+        """SIGINT: somebody wants it, or it is how a built-in one learns that its server is gone."""
+        if _is_parent_gone(parent_pid):
+            session.abandon()
+        else:
+            session.cancel()
+
     def receive(number: signal.Signals) -> None:
         received.append(number)
         log.info("signal", name=number.name)
@@ -138,10 +145,8 @@ def _signals(session: Session) -> Iterator[None]:
             session.cancel(force=True)
         elif number == signal.SIGTERM:
             session.drain()
-        elif os.getppid() != parent_pid:  # SIGINT is also how a built-in one learns that its server is gone
-            session.abandon()
         else:
-            session.cancel()
+            end_soon()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receive, number)
@@ -150,3 +155,14 @@ def _signals(session: Session) -> Iterator[None]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _is_parent_gone(pid: int) -> bool:
+    """Whether the process that started this one has ended, or has begun to: its first thread is a zombie then."""
+    if os.getppid() != pid:
+        return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in ("Z", "X")

@@ -39,7 +39,8 @@ class Stop:
     async def wait_forced(self, timeout_s: float) -> bool:
         """Whether force was asked for within the time."""
         try:
-            await asyncio.wait_for(self._forced.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._forced.wait()
         except TimeoutError:
             return False
         return True

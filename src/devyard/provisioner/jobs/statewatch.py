@@ -43,7 +43,8 @@ class StateWatch:
         """Looks every 25 ms, more often for a moment when hurried, until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._hurried.wait(), INTERVAL_S)
+                async with asyncio.timeout(INTERVAL_S):  # wait_for may swallow the cancellation that ends this
+                    await self._hurried.wait()
             except TimeoutError:
                 await self.look(STATE_FILE)
                 continue

@@ -242,7 +242,8 @@ class Session:
     async def _gather(self) -> None:
         """Lets log lines come together for a moment, unless something more urgent waits."""
         try:
-            await asyncio.wait_for(self._urgent.wait(), LOG_DELAY_S)
+            async with asyncio.timeout(LOG_DELAY_S):
+                await self._urgent.wait()
         except TimeoutError:
             pass
 

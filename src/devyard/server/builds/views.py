@@ -50,6 +50,7 @@ def build_view(row: BuildRow, *, now: datetime, queue: tuple[int, int] = (0, 0))
         template_version_preset_id=row.preset_id,
         deadline=present(row.deadline),
         max_deadline=present(row.max_deadline),
+        possible_orphans=list(row.job.possible_orphans),
     )
 
 
