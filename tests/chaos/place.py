@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.chaos.world import make_archive
+from tests.chaos.world import World, make_archive
 
 ROOT = Path(__file__).parents[2]
 TAGS = {"where": "outside"}
@@ -66,6 +66,9 @@ class Place:
             _end(process)
         if self.server:
             _end(self.server)
+        for directory in self.world.iterdir():
+            if directory.is_dir():
+                World(self.world, directory.name).clear()
         self._log.close()
 
     async def start_server(self) -> None:
@@ -78,8 +81,10 @@ class Place:
             "DEVYARD_FIRST_USER_PASSWORD": self._password,
         }
         self.server = subprocess.Popen(
-            [sys.executable, "-m", "devyard", "server", "--data-dir", str(self.root / "data")]
-            + ["--http-address", f"127.0.0.1:{self._port}", "--provisioners", "1"],
+            [
+                *(sys.executable, "-m", "devyard", "server", "--data-dir", str(self.root / "data")),
+                *("--http-address", f"127.0.0.1:{self._port}", "--provisioners", "1"),
+            ],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -98,8 +103,11 @@ class Place:
         """Starts an external provisioner, as a service manager does."""
         environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"], "HOME": str(self.root)}
         self.outside[name] = subprocess.Popen(
-            [sys.executable, "-m", "devyard", "provisioner", "start", "--url", self.url, "--name", name]
-            + ["--key-file", str(self._key_file), "--cache-dir", str(self.root / name), "--log-format", "json"],
+            [
+                *(sys.executable, "-m", "devyard", "provisioner", "start", "--url", self.url, "--name", name),
+                *("--key-file", str(self._key_file), "--cache-dir", str(self.root / name)),
+                *("--log-format", "json"),
+            ],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -134,7 +134,7 @@ class Story:
         return dict(workspace["latest_build"])
 
     async def _wait_step(self, step: str, build: dict[str, Any]) -> None:
-        """Returns when the build has come to the step (or is over: kills come too late at times, which is fine)."""
+        """Returns when the build has come to the step, or is over: some kills come too late, which is fine."""
         before = self._world.list_things()
         if step == "held":
             self._world.hold(True)
@@ -160,7 +160,9 @@ class Story:
         raise Failure(f"the build does not come to the step {step!r}")
 
     def _count_changes(self, before: set[str]) -> int:
-        names = {path.name for path in self._world.directory.iterdir()} if self._world.directory.is_dir() else set()
+        names = (
+            {path.name for path in self._world.directory.iterdir()} if self._world.directory.is_dir() else set()
+        )
         now = {name for name in names if "." not in name and name != "hold"}
         return abs(len(now) - len(before))
 
@@ -223,7 +225,9 @@ class Story:
         self._named = (self._named | named) - saved
         existing = self._world.list_things()
         if unknown := existing - saved - self._named:
-            raise Failure(f"{sorted(unknown)} exist and nobody knows; state {sorted(saved)}, named {sorted(named)}")
+            raise Failure(
+                f"{sorted(unknown)} exist and nobody knows; state {sorted(saved)}, named {sorted(named)}"
+            )
         self._removed |= saved - existing
         by_name = existing - saved
         self._tally.named += len(by_name)

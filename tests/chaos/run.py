@@ -35,4 +35,8 @@ async def run(count: int, seed: int) -> int:
 
 if __name__ == "__main__":
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    sys.exit(asyncio.run(run(wanted, int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 30))))
+    sys.exit(
+        asyncio.run(
+            run(wanted, int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 30))
+        )
+    )

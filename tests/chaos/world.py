@@ -168,14 +168,16 @@ def make_archive(root: Path) -> bytes:
     return buffer.getvalue()
 
 
-def list_saved(state: bytes) -> set[str]:
-    """The addresses of the template's things in a state."""
+def list_saved(state: bytes, *, only_tainted: bool = False) -> set[str]:
+    """The addresses of the template's things in a state; only those whose making was cut short, if so wished."""
     if not state.strip():
         return set()
     found = set()
     for resource in json.loads(state)["resources"]:
         if resource["type"] == "terraform_data" and resource["mode"] == "managed":
             for instance in resource["instances"]:
+                if only_tainted and instance.get("status") != "tainted":
+                    continue
                 key = f"[{instance['index_key']}]" if "index_key" in instance else ""
                 found.add(f"terraform_data.{resource['name']}{key}")
     return found

@@ -31,7 +31,7 @@ from devyard.provisioner.templates.workdir import find_fast_directory
 
 log = structlog.get_logger()
 
-_ROOT_PREFIX = "devyard-prov-"
+_ROOT_PREFIX = "devyard-provisioner-"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

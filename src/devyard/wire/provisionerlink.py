@@ -106,6 +106,8 @@ class BuildJob(msgspec.Struct, frozen=True, tag="build"):
     agent_resources: Mapping[str, str]
     variables: tuple[Variable, ...] = ()
     debug: bool = False
+    refresh: bool = False
+    """Compare the state with what exists first, also where the transition needs no such look."""
 
 
 class DryRunJob(msgspec.Struct, frozen=True, tag="dry_run"):

@@ -28,7 +28,7 @@ def make_job(workspace_id: str = "w") -> Job:
 
 def leave(parent: Path, lost: Path, job: Job, **files: bytes) -> JobRecord:
     """A directory as a provisioner leaves it that was killed in a build."""
-    root = parent / f"devyard-prov-{job.job_id}"
+    root = parent / f"devyard-provisioner-{job.job_id}"
     work = root / f"{JOB_PREFIX}1"
     work.mkdir(parents=True)
     if "terraform" in files:
@@ -60,7 +60,7 @@ def test_the_newest_complete_state_of_a_killed_job_is_offered(
     with open_work_root(tmp_path) as first, open_work_root(tmp_path) as second:
         assert first.is_dir(), "the directory of a living provisioner is left alone"
         assert second.is_dir()
-        assert len(list(tmp_path.glob("devyard-prov-*"))) == 2
+        assert len(list(tmp_path.glob("devyard-provisioner-*"))) == 2
     offers = Offers(lost)
     (offer,) = offers.take()
     assert (offer.job_id, offer.lease_id) == (job.job_id, job.lease_id)

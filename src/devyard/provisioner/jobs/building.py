@@ -111,13 +111,19 @@ class _Build:
         watching = asyncio.create_task(self._watch.run(), name="watch state")
         try:
             with self._place.timed("apply"):
-                code = await self._place.run(self._progress, list(_FLAGS[self._work.transition]))
+                code = await self._place.run(self._progress, self._list_flags())
         finally:
-            watching.cancel()
+            self._watch.stop()
             await asyncio.wait([watching])
         if code == 0:
             return  # done, even if somebody wanted to cancel it in the last moment
         check_exit(code, self._progress, self._place.stop, "terraform apply")
+
+    def _list_flags(self) -> list[str]:
+        flags = _FLAGS[self._work.transition]
+        # A delete that looks first fails on what can't be looked at, and destroying what is gone does no harm.
+        is_looking = self._work.refresh and self._work.transition == "stop"
+        return [flag for flag in flags if not (is_looking and flag.startswith("-refresh"))]
 
     def _on_change(self) -> None:
         """Terraform began or ended something: its file is about to change, and the server should know."""

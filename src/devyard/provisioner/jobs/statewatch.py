@@ -34,49 +34,59 @@ class StateWatch:
         self._head = read_head(prior)
         self._seen: tuple[int, int] | None = None
         self._hurried = asyncio.Event()
+        self._is_stopped = False
 
     def hurry(self) -> None:
         """Terraform is about to write: look at once, and again until it has."""
         self._hurried.set()
 
+    def stop(self) -> None:
+        """Ends `run` after the look that is under way: one that is cut off could be lost."""
+        self._is_stopped = True
+        self._hurried.set()
+
     async def run(self) -> None:
-        """Looks every 25 ms, more often for a moment when hurried, until cancelled."""
-        while True:
+        """Looks every 25 ms, more often for a moment when hurried, until stopped."""
+        while not self._is_stopped:
             try:
-                async with asyncio.timeout(INTERVAL_S):  # wait_for may swallow the cancellation that ends this
+                async with asyncio.timeout(INTERVAL_S):
                     await self._hurried.wait()
             except TimeoutError:
                 await self.look(STATE_FILE)
                 continue
             self._hurried.clear()
             for _ in range(_HURRIED_LOOKS):
-                if await self.look(STATE_FILE):
+                if self._is_stopped or await self.look(STATE_FILE):
                     break
                 await asyncio.sleep(_HURRIED_INTERVAL_S)
 
     async def finish(self, *, saves: bool = False) -> bytes:
         """The newest complete state after Terraform has ended; with `saves` it is told as the others were."""
-        self._seen = None
         for name in (STATE_FILE, ERRORED_STATE_FILE):
+            self._seen = None
             await self.look(name, saves=saves)
         return self.latest
 
     async def look(self, name: str, *, saves: bool = True) -> bool:
         """Takes the state from the file if it is complete and newer; whether it was."""
-        found = await asyncio.to_thread(self._read, self._directory / name)
+        found = await asyncio.to_thread(self._read, self._directory / name, self._seen, self._head)
         if found is None:
             return False
-        self.latest, self._head = found
-        self.is_newer = True
+        self._seen, data, head = found
+        if not _is_newer(head, self._head):
+            return False
+        self.latest, self._head, self.is_newer = data, head, True
         if saves:
             self._save(self.latest)
         return True
 
-    def _read(self, path: Path) -> tuple[bytes, StateHead] | None:
-        """The file's state, written down, if it is complete and newer. Runs in a thread."""
+    def _read(
+        self, path: Path, seen: tuple[int, int] | None, known: StateHead | None
+    ) -> tuple[tuple[int, int], bytes, StateHead] | None:
+        """The file's state if it is complete and has changed; written down if it is newer. Runs in a thread."""
         try:
             stat = path.stat()
-            if (stat.st_mtime_ns, stat.st_size) == self._seen:
+            if (stat.st_mtime_ns, stat.st_size) == seen:
                 return None
             data = path.read_bytes()
         except OSError:
@@ -84,11 +94,9 @@ class StateWatch:
         head = read_head(data)
         if head is None:
             return None
-        self._seen = (stat.st_mtime_ns, stat.st_size)
-        if not _is_newer(head, self._head):
-            return None
-        self._keep(data)
-        return data, head
+        if _is_newer(head, known):
+            self._keep(data)
+        return (stat.st_mtime_ns, stat.st_size), data, head
 
 
 def _is_newer(head: StateHead, known: StateHead | None) -> bool:

@@ -44,6 +44,8 @@ log = structlog.get_logger()
 
 LOG_DELAY_S = 0.05
 _LAST_WORDS_S = 5.0
+_RECONNECT_S = 4.0
+"""The longest wait between two attempts: well below the lease, which goes on while the server is away."""
 _LIVED_S = 10.0
 _DELIVERY_S = 600.0
 _ABANDONED_DELIVERY_S = 5.0
@@ -132,7 +134,7 @@ class Session:
         self._send_soon(FileRequest(file_id))
 
     async def _connect_for_ever(self) -> None:
-        backoff = Backoff(first_s=0.5)
+        backoff = Backoff(first_s=0.5, cap_s=_RECONNECT_S)
         while True:
             began = time.monotonic()
             try:

@@ -54,6 +54,7 @@ async def load_build_work(connection: Connection, services: Services, job: JobRo
         agent_resources=work.agent_resources,
         variables=tuple(work.variable_values),
         debug=is_debug,
+        refresh=await work_queries.has_refresh(connection, job.id),
     )
 
 

@@ -68,7 +68,7 @@ async def create_build(
             log_level=request.log_level,
         )
         if request.orphan:
-            await _forget(connection, services, build_id, workspace)
+            await forget_workspace(connection, services, build_id, workspace)
     return await load_build(services, build_id)
 
 
@@ -84,8 +84,12 @@ async def insert_build(
     preset_id: UUID | None = None,
     build_number: int = 1,
     log_level: str = "",
+    is_repair: bool = False,
 ) -> UUID:
-    """A build with its job and values, inside the caller's transaction; wakes who waits for either."""
+    """A build with its job and values, inside the caller's transaction; wakes who waits for either.
+
+    `is_repair`: Terraform looks at what really exists, whatever the transition.
+    """
     build_id = uuid4()
     job = await insert_job(
         connection,
@@ -96,7 +100,7 @@ async def insert_build(
         template_version_id=version.id,
         workspace_build_id=build_id,
         tags=version.tags,
-        input={"log_level": log_level} if log_level else {},
+        input={**({"log_level": log_level} if log_level else {}), **({"refresh": True} if is_repair else {})},
     )
     await create_queries.insert_build(
         connection,
@@ -302,7 +306,9 @@ async def _load_previous(connection: Connection, latest: LatestRow | None) -> di
     return rules.decide_kept_parameters(version.parameters if version else [], values)
 
 
-async def _forget(connection: Connection, services: Services, build_id: UUID, workspace: WorkspaceHead) -> None:
+async def forget_workspace(
+    connection: Connection, services: Services, build_id: UUID, workspace: WorkspaceHead
+) -> None:
     """Delete a workspace without Terraform: whatever it made stays where it is."""
     now = services.now()
     await create_queries.complete_job(connection, build_id, now)

@@ -15,7 +15,7 @@ from devyard.server.builds import actions as builds
 from devyard.server.db.pool import Connection, transaction
 from devyard.server.db.wakeups import wake
 from devyard.server.jobs import lease_queries
-from devyard.server.jobs.queries import JobRow
+from devyard.server.jobs.queries import JobRow, get_job
 from devyard.server.services import Services
 from devyard.server.templates import completion
 from devyard.wire.enums import JobStatus
@@ -170,6 +170,15 @@ async def give_up_lost(services: Services, job_id: UUID, lease_id: UUID) -> None
         orphans = await lease_queries.list_in_flight(connection, job_id)
         await _end_lost(connection, services, job, LOST, tuple(orphans))
     log.warning("gave up a job whose provisioner is lost", job_id=str(job_id))
+
+
+async def give_up(connection: Connection, services: Services, job_id: UUID) -> None:
+    """End a job whose lease has ended and that nobody has ended yet, inside the caller's transaction."""
+    job = await get_job(connection, job_id)
+    if job is not None and not job.is_ended:
+        await _end_lost(
+            connection, services, job, LOST, tuple(await lease_queries.list_in_flight(connection, job_id))
+        )
 
 
 async def store_left(services: Services, organization_id: UUID, message: LostState) -> str:
