@@ -72,6 +72,7 @@ class Story:
         self._world = World(place.world, "none")
         self._named: set[str] = set()
         self._removed: set[str] = set()
+        self._tainted: set[str] = set()
 
     async def live_through(self, kill: Kill) -> None:
         """One kill, its consequences, and the way back. Raises Failure where a promise is not kept."""
@@ -218,13 +219,16 @@ class Story:
         if status == "canceled":
             raise Failure(f"nobody canceled the build: {error!r}")
         await self._wait_scripts_gone()
-        saved = list_saved(await self._place.read_state(build["id"]))
+        state = await self._place.read_state(build["id"])
+        saved = list_saved(state)
         orphans = [str(name) for name in build["possible_orphans"]]
         named = {name.split(" (")[0] for name in orphans}
         planned = {name.split(" (")[0] for name in orphans if "(planned" in name}
+        # Terraform does not run the scripts that remove a thing whose making was cut short; providers remove it.
+        self._tainted = (self._tainted - saved) | list_saved(state, only_tainted=True)
         self._named = (self._named | named) - saved
         existing = self._world.list_things()
-        if unknown := existing - saved - self._named:
+        if unknown := existing - saved - self._named - self._tainted:
             raise Failure(
                 f"{sorted(unknown)} exist and nobody knows; state {sorted(saved)}, named {sorted(named)}"
             )
@@ -284,14 +288,16 @@ class Story:
         # A real provider's refresh finds out that a removal had got through; terraform_data has none.
         if missing := WANTED[transition] - existing - self._removed:
             raise Failure(f"after an undisturbed {transition} there is no {sorted(missing)}")
-        if unknown := existing - saved - self._named:
+        if unknown := existing - saved - self._named - self._tainted:
             raise Failure(f"after an undisturbed {transition} nobody knows of {sorted(unknown)}")
         self._named -= saved
+        self._tainted -= saved
         self._removed &= saved - existing
 
     def _forget_workspace(self) -> None:
         self._world.clear()
-        self._workspace_id, self._named, self._removed = "", set(), set()
+        self._workspace_id = ""
+        self._named, self._removed, self._tainted = set(), set(), set()
 
 
 def make_plan(chance: random.Random, count: int) -> list[Kill]:

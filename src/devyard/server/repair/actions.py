@@ -123,6 +123,7 @@ async def _carry_out(
         parameters=decide_parameters(version.parameters, [], previous, decision.transition),
         reason="initiator",
         build_number=latest.build_number + 1,
+        is_orphan=decision.leaves,
         is_repair=True,
     )
     await _put_state(connection, head, latest.build_number, build_id, decision)
