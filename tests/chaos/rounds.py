@@ -89,6 +89,29 @@ class Story:
         except (Failure, psutil.Error) as error:
             raise Failure(f"{kill}: {error}") from error
 
+    async def live_through_a_stop(self) -> float:
+        """The external provisioner gets SIGSTOP in a build, and SIGCONT once the build was given up."""
+        process = self._place.outside["outside"]
+        kill = Kill("provisioner", "held", "start", self._where)
+        build = await self._create()
+        self._world.hold(True)
+        await self._wait_step("begun", build)
+        stopped_at = time.monotonic()
+        process.send_signal(signal.SIGSTOP)
+        ended = await self._wait_end(build, stopped_at, kill)
+        took_s = time.monotonic() - stopped_at
+        process.send_signal(signal.SIGCONT)
+        self._world.hold(False)
+        await self._compare(ended, kill)
+        deadline = time.monotonic() + LIMIT_S
+        while "terraform_data.disk" not in list_saved(await self._place.read_state(build["id"])):
+            if time.monotonic() > deadline:
+                raise Failure("the state of the provisioner that stood still was not taken in")
+            await asyncio.sleep(0.1)
+        await self._build_through("start")
+        await self.finish()
+        return took_s
+
     async def finish(self) -> None:
         """Deletes the workspace; what is left has to be known by name."""
         if self._workspace_id:
@@ -313,6 +336,31 @@ def make_plan(chance: random.Random, count: int) -> list[Kill]:
         chance.shuffle(some)
         plan += some
     return plan[:count]
+
+
+def make_short_plan(chance: random.Random, count: int) -> list[Kill]:
+    """`count` kills in which every victim comes, those more often that cost least, each step in turn."""
+    victims = ["terraform"] * 4 + ["provisioner"] * 3 + ["postgres"] * 2 + ["api"] * 2 + ["server"]
+    steps = list(STEPS)
+    chance.shuffle(steps)
+    plan = [
+        Kill(
+            victims[number % len(victims)],
+            steps[number % len(steps)],
+            chance.choice(["start", "start", "stop", "delete"]),
+            chance.choice(["built-in", "outside"]),
+        )
+        for number in range(count)
+    ]
+    chance.shuffle(plan)
+    return plan
+
+
+async def stop_a_provisioner(place: Place) -> float:
+    """A provisioner stands still in the middle of a build and goes on later; seconds until the build had ended."""
+    tally = Tally()
+    story = Story(place, tally, random.Random(0), "outside")
+    return await story.live_through_a_stop()
 
 
 async def run_rounds(place: Place, kills: Sequence[Kill], chance: random.Random) -> Tally:

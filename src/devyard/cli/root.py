@@ -51,6 +51,7 @@ COMMANDS: dict[str, Entry] = {
         _CLI + "quickstart.command:quickstart", "From nothing to a workspace's shell in one command."
     ),
     "rename": Entry(_CLI + "workspaces.settings:rename", "Rename a workspace."),
+    "repair": Entry(_CLI + "workspaces.repair:repair", "Bring a workspace back after a failed build."),
     "restart": Entry(_CLI + "workspaces.transitions:restart", "Stop a workspace and start it again."),
     "schedule": Entry(_CLI + "workspaces.schedule:schedule", "When workspaces start and stop by themselves."),
     "server": Entry(_CLI + "server:server", "Run the server."),
