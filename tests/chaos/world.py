@@ -68,10 +68,11 @@ MAKE = """
 mkdir -p "$1"
 : > "$1/$2.begun"
 while [ -e "$1/hold" ]; do sleep 0.01; done
-if [ "$2" = program ]; then
+# The program says itself who it is: one that a killed script had started is found again, not doubled.
+if [ "$2" = program ] && ! kill -0 "$(cat "$1/$2.pid" 2> /dev/null)" 2> /dev/null; then
     : > "$1/$2.log"
-    setsid tail -f "$1/$2.log" > /dev/null 2>&1 < /dev/null &
-    echo $! > "$1/$2.pid"
+    setsid sh -c 'echo $$ > "$1.pid"; exec tail -f "$1.log"' sh "$1/$2" > /dev/null 2>&1 < /dev/null &
+    while [ ! -s "$1/$2.pid" ]; do sleep 0.005; done
 fi
 : > "$1/$2"
 rm -f "$1/$2.begun"
