@@ -16,17 +16,17 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
 from devyard import __version__
-from devyard.provisioner.jobs.run import Result, run_job
+from devyard.provisioner.jobs.run import run_job
 from devyard.provisioner.jobs.workplace import Tools
+from devyard.provisioner.link.delivery import encode_fitting, keep_undelivered
 from devyard.provisioner.link.dial import Identity, explain_failure, open_socket
-from devyard.provisioner.link.lostresults import Offers, keep_lost_result
+from devyard.provisioner.link.lostresults import Offers
 from devyard.provisioner.link.records import open_record
 from devyard.provisioner.link.running import Running
 from devyard.runtime.backoff import Backoff
 from devyard.wire.provisionerlink import (
     API_VERSION,
     LEASE_S,
-    MAX_MESSAGE_BYTES,
     Cancel,
     Drain,
     Failed,
@@ -239,7 +239,7 @@ class Session:
             for request in requests:
                 await socket.send(_encode(request))
             for message in self._running.outbox.take() if self._running else ():
-                await socket.send(self._fit(message))
+                await socket.send(encode_fitting(message, self._running, self._lost_directory))
 
     async def _gather(self) -> None:
         """Lets log lines come together for a moment, unless something more urgent waits."""
@@ -304,7 +304,7 @@ class Session:
 
     def _settle(self, running: Running, error: str) -> None:
         if error and running.outbox.result:
-            self._keep_lost(running.job, running.outbox.result, error)
+            keep_undelivered(self._lost_directory, running.job, running.outbox.result, error)
         running.record.remove()
         self._running = None
         if self._is_draining:
@@ -312,32 +312,9 @@ class Session:
         else:
             self._send_soon(Ready())
 
-    def _fit(self, message: msgspec.Struct) -> bytes:
-        """The message as bytes; one that is over the limit becomes a failure that says so."""
-        data = _encode(message)
-        if len(data) <= MAX_MESSAGE_BYTES or self._running is None:
-            return data
-        size = f"{len(data) >> 20} MiB, {MAX_MESSAGE_BYTES >> 20} are allowed"
-        log.error("message_too_large", kind=type(message).__name__, size=size)
-        result = self._running.outbox.result
-        if result is None or message is not result:
-            return _encode(Renew(self._running.job.job_id, self._running.job.lease_id))
-        self._keep_lost(self._running.job, result, "too large to be sent")
-        return _encode(
-            Failed(
-                job_id=result.job_id,
-                lease_id=result.lease_id,
-                seq=result.seq,
-                error=f"The job's result is too large to be stored: {size}.",
-            )
-        )
-
-    def _keep_lost(self, job: Job, result: Result, why: str) -> None:
-        path = keep_lost_result(self._lost_directory, job, result, why)
-        log.error("result_refused", job_id=str(job.job_id), why=why, state_kept_in=str(path) if path else "")
-
     def _keep_undelivered(self) -> None:
         running = self._running
         if running and running.outbox.result and not running.outbox.is_settled:
-            self._keep_lost(running.job, running.outbox.result, "the provisioner ended before the server took it")
+            why = "the provisioner ended before the server took it"
+            keep_undelivered(self._lost_directory, running.job, running.outbox.result, why)
             running.record.remove()
