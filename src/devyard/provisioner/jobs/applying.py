@@ -14,8 +14,9 @@ from devyard.provisioner.jobs.joblog import JobLog
 from devyard.provisioner.jobs.progress import Event, Hook, Progress
 from devyard.wire.enums import LogLevel
 
-HOLD_S = 1.0
+HOLD_S = 10.0
 MAX_NAMED = 500
+MAX_HELD = 5000
 _MAKING = frozenset({"create", "replace"})
 
 InFlight = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
@@ -52,9 +53,18 @@ class ApplyProgress(Progress):
         self._pass_on_held()
 
     def let_go(self) -> None:
-        """Passes on every line that is held back."""
+        """Terraform has ended: passes on every line that is held back. One that says "complete" of a resource that
+        never came into a state is put right.
+        """
+        unsaved = {number: address for address, number in self._waited_for.items()}
+        held = [(unsaved.pop(number, ""), text, level) for number, text, level in self._held]
         self._waited_for.clear()
-        self._pass_on_held()
+        self._held.clear()
+        for address, text, level in held:
+            if address:
+                super()._write(f"{address}: made, but Terraform ended before it had saved that", "error")
+            else:
+                super()._write(text, level)
 
     def list_unsaved(self, saved: Mapping[str, str]) -> tuple[str, ...]:
         """Resources that may exist though the state (ids by address: `saved`) does not hold them."""
@@ -104,6 +114,9 @@ class ApplyProgress(Progress):
     def _write(self, text: str, level: LogLevel) -> None:
         if self._waited_for or self._held:
             self._held.append((self._made_count, text, level))
+            if len(self._held) > MAX_HELD:
+                self._waited_for.clear()
+                self._pass_on_held()
         else:
             super()._write(text, level)
 
