@@ -23,6 +23,7 @@ from tests.chaos.world import ALL, STOPPED, World, list_saved
 LIMIT_S = 30.0
 ENDED = ("succeeded", "failed", "canceled")
 VICTIMS = ("terraform", "provisioner", "api", "postgres", "server")
+CANCEL = "nobody (canceled)"
 STEPS = ("posted", "claimed", "begun", "held", "made", "several made", "nearly over", "over")
 WANTED = {"start": ALL, "stop": STOPPED, "delete": set[str]()}
 
@@ -51,7 +52,8 @@ class Tally:
 
     def report(self) -> str:
         """For people."""
-        lines = [f"{sum(self.victims.values())} kills: {_list(self.victims)}", f"steps: {_list(self.steps)}"]
+        kills = sum(self.victims[victim] for victim in VICTIMS)
+        lines = [f"{kills} kills: {_list(self.victims)}", f"steps: {_list(self.steps)}"]
         lines.append(f"builds ended: {_list(self.outcomes)}")
         lines.append(f"existing things known by name only: {self.named}, of those as planned: {self.only_planned}")
         lines.append(f"next builds that worked: {self.recovered}")
@@ -81,7 +83,7 @@ class Story:
             build = await self._begin(kill.transition)
             await self._wait_step(kill.step, build)
             await asyncio.sleep(self._chance.uniform(0, 0.02))
-            killed_at = await self._kill(kill)
+            killed_at = await self._kill(kill, build)
             self._world.hold(False)
             ended = await self._wait_end(build, killed_at, kill)
             await self._compare(ended, kill)
@@ -190,11 +192,13 @@ class Story:
         now = {name for name in names if "." not in name and name != "hold"}
         return abs(len(now) - len(before))
 
-    async def _kill(self, kill: Kill) -> float:
+    async def _kill(self, kill: Kill, build: dict[str, Any]) -> float:
         """Kills the victim, sees to it that what a service manager restarts is restarted; when it was."""
         place = self._place
         killed_at = time.monotonic()
-        if kill.victim == "terraform":
+        if kill.victim == CANCEL:
+            await place.ask("PATCH", f"/workspacebuilds/{build['id']}/cancel")
+        elif kill.victim == "terraform":
             for process in place.find_workers(self._where):
                 _send_kill(process)
         elif kill.victim == "api":
@@ -239,8 +243,8 @@ class Story:
         status, error = build["job"]["status"], build["job"].get("error", "")
         if status == "failed" and (len(error) < 40 or "Traceback" in error):
             raise Failure(f"the build failed without a reason: {error!r}")
-        if status == "canceled":
-            raise Failure(f"nobody canceled the build: {error!r}")
+        if (status == "canceled" and kill.victim != CANCEL) or (status == "failed" and kill.victim == CANCEL):
+            raise Failure(f"the build ended as {status}: {error!r}")
         await self._wait_scripts_gone()
         state = await self._place.read_state(build["id"])
         saved = list_saved(state)
@@ -329,7 +333,7 @@ def make_plan(chance: random.Random, count: int) -> list[Kill]:
     while len(plan) < count:
         some = [
             Kill(victim, step, chance.choice(["start", "start", "stop", "delete"]), where)
-            for victim in VICTIMS
+            for victim in (*VICTIMS, CANCEL)
             for step in STEPS
             for where in ("built-in", "outside")
         ]
@@ -340,7 +344,7 @@ def make_plan(chance: random.Random, count: int) -> list[Kill]:
 
 def make_short_plan(chance: random.Random, count: int) -> list[Kill]:
     """`count` kills in which every victim comes, those more often that cost least, each step in turn."""
-    victims = ["terraform"] * 4 + ["provisioner"] * 3 + ["postgres"] * 2 + ["api"] * 2 + ["server"]
+    victims = ["terraform"] * 4 + ["provisioner"] * 3 + ["postgres"] * 2 + ["api"] * 2 + ["server", CANCEL]
     steps = list(STEPS)
     chance.shuffle(steps)
     plan = [

@@ -197,16 +197,23 @@ async def test_a_late_state_is_taken_where_it_continues_the_last(
     async with provisioner(live_api) as worker:
         await worker.register()
         job = await worker.take()
+        await worker.send(InFlight(job.job_id, job.lease_id, ("t.saved (being created)", BEGUN)))
         await worker.send(StateSaved(job.job_id, job.lease_id, 1, factory.state(2)))
         await worker.expect(Stored)
     await give_up(live_api.services, job)
+    saved = {"mode": "managed", "type": "t", "name": "saved", "instances": [{"attributes": {}}]}
     async with provisioner(live_api) as successor:
         await successor.register()
-        await successor.send(LostState(job.job_id, job.lease_id, 0, factory.state(serial, lineage)))
+        state = factory.state(serial, lineage, resources=[saved])
+        await successor.send(LostState(job.job_id, job.lease_id, 0, state))
         answer = await successor.expect(Stored)
     assert bool(answer.error) == (lineage == "other"), "nothing is lost of an older one"
     assert (await read_state(live_api.services, dev.build_id))[1] == kept
     assert any("newer Terraform state" in line for line in await dev.read_log()) == (kept == 6)
+    build = await dev.load()
+    assert build["possible_orphans"] == ([BEGUN] if kept == 6 else ["t.saved (being created)", BEGUN])
+    assert ("t.saved" in build["job"]["error"]) == (kept != 6)
+    assert BEGUN in build["job"]["error"]
 
 
 async def test_a_late_state_is_refused_once_another_build_has_begun(live_api: Api, dev: Dev) -> None:

@@ -7,8 +7,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from devyard.server.builds.statefile import list_addresses, strike
 from devyard.server.repair.rules import RecentBuild, SavedState, Situation, Wish, decide_repair
-from devyard.server.repair.states import list_addresses, strike
 from devyard.wire.errors import BadRequest, Conflict, Forbidden, Invalid
 
 ACTIVE_ID, OLD_ID, NEW_ID = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -12,6 +12,7 @@ import structlog
 from devyard.server.access.rules import Actor, RequestInfo
 from devyard.server.audit import actions as audit
 from devyard.server.builds import queries, results, rules, work_queries
+from devyard.server.builds.statefile import list_addresses
 from devyard.server.builds.work_queries import WorkRow
 from devyard.server.db.pool import Connection
 from devyard.server.db.wakeups import wake
@@ -75,8 +76,11 @@ async def take_left_state(connection: Connection, services: Services, job: JobRo
         return "Another build of the workspace has begun since; the state was left where it was found."
     try:
         head = rules.read_state(state)
+        list_addresses(state)
     except AppError as error:
         return error.message
+    except ValueError as error:
+        return f"The state can't be read: {error}."
     lineage, serial = await queries.get_newest_state_head(connection, work.workspace_id, work.build_number)
     if lineage == head.lineage and head.serial <= serial:
         return ""

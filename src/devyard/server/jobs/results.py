@@ -12,6 +12,8 @@ import asyncpg
 import structlog
 
 from devyard.server.builds import actions as builds
+from devyard.server.builds.rules import describe_failure_anew
+from devyard.server.builds.statefile import list_addresses
 from devyard.server.db.pool import Connection, transaction
 from devyard.server.db.wakeups import wake
 from devyard.server.jobs import lease_queries
@@ -201,6 +203,8 @@ async def store_left(services: Services, organization_id: UUID, message: LostSta
             return ""
         error = await builds.take_left_state(connection, services, job, message.state)
         if error is None:
+            said, left = describe_failure_anew(job.error, job.possible_orphans, list_addresses(message.state))
+            await lease_queries.update_failure(connection, job.id, said, left)
             now = services.now()
             line = JobLogLine(now, "provisioner_daemon", "warn", "Taking in what was left", LATE_STATE_LINE)
             await _insert_logs(connection, job.id, [line])

@@ -11,12 +11,12 @@ from devyard.server.audit import actions as audit
 from devyard.server.builds import create, queries, work_queries
 from devyard.server.builds.queries import BuildRow
 from devyard.server.builds.rules import StateHead, decide_kept_parameters, decide_parameters, read_state
+from devyard.server.builds.statefile import list_addresses, strike
 from devyard.server.db.pool import Connection, Executor, transaction
 from devyard.server.encryption.keyring import SealError
 from devyard.server.jobs import results
 from devyard.server.repair import queries as repair_queries
 from devyard.server.repair.rules import Decision, SavedState, Situation, Wish, decide_repair
-from devyard.server.repair.states import list_addresses, strike
 from devyard.server.services import Services
 from devyard.server.workspaces.heads import WorkspaceHead, get_head, lock_workspace
 from devyard.wire.errors import AppError, BadRequest, Conflict, NotFound

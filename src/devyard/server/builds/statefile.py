@@ -1,4 +1,4 @@
-"""Terraform states (format 4) as far as a repair looks into them: the addresses they hold, and one without some.
+"""Terraform states (format 4) as far as the server looks into them: the addresses they hold, one without some.
 
 Pure. Invariant: what is not struck stays as it was, byte order of the JSON aside.
 """
