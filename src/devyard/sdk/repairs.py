@@ -1,24 +1,45 @@
-"""Repairs of workspaces over a `Client`."""
+"""Repair of workspaces over a `Client`: the plan, and carrying it out."""
 
-from urllib.parse import urlencode
+from collections.abc import Sequence
 from uuid import UUID
 
-from devyard.sdk.client import Client
-from devyard.wire.repair import RepairPlan, RepairRequest
+import msgspec
+
+from devyard.sdk.client import Client, encode_query, segment
+from devyard.wire.enums import Transition
+from devyard.wire.repair import RepairPlan, RepairRequest, RepairVersion
 from devyard.wire.workspaces import WorkspaceBuild
 
 
-def get_plan(client: Client, workspace_id: UUID, wish: RepairRequest) -> RepairPlan:
-    """What a repair would do now; the wish's `plan_id` does not matter. Raises as the server refuses it."""
-    wanted: list[tuple[str, str]] = [("forget", address) for address in wish.forget]
-    wanted += [
-        (name, value) for name, value in (("transition", wish.transition), ("version", wish.version)) if value
-    ]
-    wanted += [("leave", "true")] if wish.leave else []
-    query = f"?{urlencode(wanted)}" if wanted else ""
+class Wishes(msgspec.Struct, frozen=True):
+    """What the plan should be other than the server's own choice."""
+
+    transition: Transition | None = None
+    version: RepairVersion | None = None
+    forget: Sequence[str] = ()
+    leave: bool = False
+
+
+def get_plan(client: Client, workspace_id: UUID, wishes: Wishes) -> RepairPlan:
+    """What is wrong and what would be done. Raises NotFound, Invalid."""
+    query = encode_query(
+        {"transition": wishes.transition, "version": wishes.version, "leave": wishes.leave or None}
+    )
+    for address in wishes.forget:
+        query += f"{'&' if query else '?'}forget={segment(address)}"
     return client.get(f"/workspaces/{workspace_id}/repair{query}", RepairPlan)
 
 
-def repair(client: Client, workspace_id: UUID, request: RepairRequest) -> WorkspaceBuild:
-    """Carries out exactly the plan that the request names. Raises Conflict where the situation has changed."""
+def repair(
+    client: Client, workspace_id: UUID, plan_id: str, wishes: Wishes, *, accepts_leaving: bool
+) -> WorkspaceBuild:
+    """Does what the plan says; its build. Raises Conflict, Stale when the situation has changed since."""
+    request = RepairRequest(
+        plan_id=plan_id,
+        transition=wishes.transition,
+        version=wishes.version,
+        forget=list(wishes.forget),
+        leave=wishes.leave,
+        accepts_leaving=accepts_leaving,
+    )
     return client.send("POST", f"/workspaces/{workspace_id}/repair", request, WorkspaceBuild)

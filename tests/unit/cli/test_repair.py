@@ -1,64 +1,64 @@
-"""devyard repair: what it says, what it asks for, and that it does nothing without a yes."""
-
-from typing import Any
+"""devyard repair: the plan in words, a yes before anything is done, and what is sent."""
 
 import msgspec
 import pytest
 
-from devyard.wire.repair import RepairPlan, RepairStep
+from devyard.wire.jobs import ProvisionerJobLog
+from devyard.wire.repair import RepairChoice, RepairPlan, RepairStep
+from devyard.wire.workspaces import Workspace
 from tests.unit.cli.conftest import Cli
-from tests.unit.cli.fakeapi import FakeApi, make_build, make_job, make_workspace
+from tests.unit.cli.fakeapi import NOW, FakeApi, make_build, make_workspace
 
 PLAN = RepairPlan(
-    id="abc",
+    id="p1",
     is_needed=True,
-    problem="Build 2 (start) failed: boom",
-    steps=[RepairStep("forget", "t.vm is struck."), RepairStep("build", "A build is queued.")],
-    possible_orphans=["t.x (being created)"],
-    orphans_advice="Look for it.",
+    problem="The last build was lost.",
+    steps=[RepairStep("restore_state", "The saved state is taken."), RepairStep("build", "A stop build runs.")],
+    possible_orphans=["docker_container.dev"],
+    choices=[RepairChoice("transition", "start", "starts it instead")],
 )
 
 
 @pytest.fixture
-def path(signed_in: FakeApi) -> str:
-    """The route of a workspace's repair, which answers with the plan."""
+def broken(signed_in: FakeApi) -> tuple[FakeApi, Workspace]:
     workspace = make_workspace()
-    signed_in.on("GET /users/me/workspace/dev", (200, msgspec.to_builtins(workspace)))
-    found = f"/workspaces/{workspace.id}/repair"
-    signed_in.on(f"GET {found}", (200, msgspec.to_builtins(PLAN)))
-    return found
+    api = signed_in
+    api.on("GET /users/me/workspace/dev", (200, workspace))
+    api.on(f"GET /workspaces/{workspace.id}/repair", (200, PLAN))
+    build = make_build(workspace.id, transition="stop")
+    api.on(f"POST /workspaces/{workspace.id}/repair", (201, build))
+    api.on(f"GET /workspacebuilds/{build.id}", (200, build))
+    log = ProvisionerJobLog(1, NOW, "provisioner", "info", "Applying", "Apply complete!")
+    api.on(f"GET /workspacebuilds/{build.id}/logs", (200, [log]))
+    return api, workspace
 
 
-def test_the_plan_is_told_and_nothing_is_done_without_a_yes(signed_in: FakeApi, cli: Cli, path: str) -> None:
-    done = cli("repair", "dev", "--transition", "stop", "--forget", "t.vm")
-    assert done.status == 1
-    for text in (
-        "failed: boom",
-        "1. t.vm is struck.",
-        "2. A build is queued.",
-        "- t.x (being created)",
-        "Look for",
-    ):
-        assert text in done.out
-    (asked,) = [one for one in signed_in.asked if one.path == path]
-    assert asked.query == {"transition": "stop", "forget": "t.vm"}
-    assert signed_in.bodies(f"POST {path}") == []
-
-
-def test_consent_goes_to_exactly_the_plan_that_was_told(signed_in: FakeApi, cli: Cli, path: str) -> None:
-    build = make_build(status="stopped", transition="stop", job=make_job("succeeded"))
-    signed_in.on(f"POST {path}", (201, msgspec.to_builtins(build)))
-    signed_in.on(f"GET /workspacebuilds/{build.id}", (200, msgspec.to_builtins(build)))
-    signed_in.on(f"GET /workspacebuilds/{build.id}/logs", (200, []))
-    done = cli("repair", "dev", "--transition", "stop", "--yes")
-    body: dict[str, Any] = signed_in.bodies(f"POST {path}")[0]
-    assert (body["plan_id"], body["transition"], body["accepts_leaving"]) == ("abc", "stop", False)
+def test_a_dry_run_only_says(cli: Cli, broken: tuple[FakeApi, Workspace]) -> None:
+    api, _ = broken
+    done = cli("repair", "dev", "-n", "--forget", "x.a[0]", "--forget", "x.b")
     assert done.status == 0, done.err
+    for said in ("The last build was lost.", "1. The saved state is taken.", "docker_container.dev", "--to start"):
+        assert said in done.out
+    assert [a for a in api.asked if a.method == "POST"] == []
+    assert next(a for a in api.asked if a.path.endswith("/repair")).query["forget"] == "x.b"
 
 
-def test_a_sound_workspace_is_left_alone(signed_in: FakeApi, cli: Cli, path: str) -> None:
-    sound = msgspec.structs.replace(PLAN, is_needed=False, problem="", steps=[], possible_orphans=[])
-    signed_in.on(f"GET {path}", (200, msgspec.to_builtins(sound)))
-    done = cli("repair", "dev")
-    assert done.status == 0
-    assert "Nothing is wrong" in done.out
+def test_it_does_what_was_shown_after_a_yes(cli: Cli, broken: tuple[FakeApi, Workspace]) -> None:
+    api, workspace = broken
+    refused = cli("repair", "dev")
+    assert refused.status == 1
+    assert "--yes" in refused.err
+    done = cli("repair", "dev", "--to", "stop", "--yes")
+    assert done.status == 0, done.err
+    (body,) = api.bodies(f"POST /workspaces/{workspace.id}/repair")
+    assert (body["plan_id"], body["transition"], body["accepts_leaving"]) == ("p1", "stop", False)
+
+
+def test_leaving_resources_needs_its_own_word(cli: Cli, broken: tuple[FakeApi, Workspace]) -> None:
+    api, workspace = broken
+    api.on(f"GET /workspaces/{workspace.id}/repair", (200, msgspec.structs.replace(PLAN, needs_consent=True)))
+    assert "--leave --yes" in cli("repair", "dev", "--yes").err
+    assert api.bodies(f"POST /workspaces/{workspace.id}/repair") == []
+    assert cli("repair", "dev", "--leave", "--yes").status == 0
+    (body,) = api.bodies(f"POST /workspaces/{workspace.id}/repair")
+    assert (body["leave"], body["accepts_leaving"]) == (True, True)
