@@ -55,11 +55,11 @@ class _Complaints:
             self.last_words.append(line.decode("utf-8", "replace").strip())
 
 
-async def evaluate(lane: Lane, directory: Path, prepared: Prepared, request: FormRequest, stop: Stop) -> FormAnswer:
+async def evaluate(
+    lane: Lane, directory: Path, prepared: Prepared, request: FormRequest, stop: Stop
+) -> FormAnswer:
     """The form for the request's values. Raises WorkerLost, Stopped."""
-    context = make_context(
-        request.context, "start", dict(request.parameters), dict(request.previous_parameters)
-    )
+    context = make_context(request.context, "start", dict(request.parameters), dict(request.previous_parameters))
     capture = lane.provider.use(msgspec.structs.replace(context, is_form=True))
     complaints = _Complaints()
     argv = [*_COMMON, *prepared.arguments]

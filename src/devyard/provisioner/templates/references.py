@@ -7,7 +7,14 @@ of an expression's own loops, which are no references, may be among what is foun
 import re
 from collections.abc import Iterator, Sequence
 
-from devyard.provisioner.templates.hcl import MAX_DEPTH, Expression, HclError, Token, find_template_end, read_tokens
+from devyard.provisioner.templates.hcl import (
+    MAX_DEPTH,
+    Expression,
+    HclError,
+    Token,
+    find_template_end,
+    read_tokens,
+)
 
 Reference = tuple[str, ...]
 
