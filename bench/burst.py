@@ -159,17 +159,17 @@ def measure(server: BenchServer, pid: int, prefix: str, count: int) -> None:
 
 def wait_connected(api: object, ids: list[str]) -> None:
     left = set(ids)
-    for _ in range(1200):
-        for workspace in list(left):
-            build = api.get(f"/workspaces/{workspace}").json()["latest_build"]  # type: ignore[attr-defined]
+    for _ in range(600):
+        for workspace in api.get("/workspaces", params={"limit": 300}).json()["workspaces"]:  # type: ignore[attr-defined]
+            build = workspace["latest_build"]
             if build["job"]["status"] in ("failed", "canceled"):
                 raise SystemExit(f"build: {build['job']}")
             agents = [a for r in build["resources"] for a in r.get("agents") or []]
             if agents and all(a["status"] == "connected" for a in agents):
-                left.discard(workspace)
+                left.discard(workspace["id"])
         if not left:
             return
-        time.sleep(0.1)
+        time.sleep(0.25)
     raise SystemExit(f"{len(left)} agents did not connect within 120 s")
 
 

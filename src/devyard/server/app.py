@@ -24,6 +24,8 @@ from devyard.server.db.pool import open_pool
 from devyard.server.db.wakeups import Wakeups
 from devyard.server.deployment import api as deployment
 from devyard.server.deployment.actions import make_deployment
+from devyard.server.encryption import loops as encryption
+from devyard.server.encryption.actions import load_keyring
 from devyard.server.files import api as files
 from devyard.server.forms import api as forms
 from devyard.server.forms.routing import POLL_S as CLAIM_FORMS_S
@@ -72,12 +74,14 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
 
     Raises:
         DatabaseTooNew: a newer Devyard has migrated the database.
+        KeysError: the encryption keys can't be read, or one that the database needs is not among them.
     """
     if not settings.postgres_url:
         raise ValueError("open_app needs settings with the URL of a running database")
     await migrate(settings.postgres_url)
+    keyring = await load_keyring(settings)
     async with AsyncExitStack() as stack:
-        pool = await open_pool(settings.postgres_url)
+        pool = await open_pool(settings.postgres_url, keyring)
         stack.push_async_callback(close_pool, pool)
         services = await stack.enter_async_context(open_services(settings, pool, internal_key))
         hub = await stack.enter_async_context(AgentHub(services))
@@ -175,4 +179,5 @@ def list_loops(gate: Gate, claims: FormClaims) -> list[Loop]:
         Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool)),
         Loop("flush refused log-ins", FLUSH_S, lambda: gate.refusals.flush(pool)),
         *retention.list_loops(gate.services),
+        *encryption.list_loops(gate.services),
     ]

@@ -37,7 +37,7 @@ def agent_view(row: AgentRow, *, workspace_name: str, owner_name: str, now: date
         name=row.name,
         resource_id=row.resource_id,
         architecture=row.arch,
-        environment_variables=row.environment,
+        environment_variables=row.variables,
         operating_system=row.os,
         logs_length=row.logs_bytes,
         logs_overflowed=row.logs_overflowed,

@@ -11,8 +11,10 @@ from uuid import UUID
 
 import msgspec
 
-from devyard.server.agents.queries import AGENT_JSON, AgentRow
-from devyard.server.db.pool import Executor
+from devyard.server.agents.queries import AGENT_JSON, AgentRow, open_agent
+from devyard.server.db.pool import Executor, keyring_of
+from devyard.server.encryption.keyring import Keyring
+from devyard.server.encryption.places import STATE
 from devyard.server.jobs.queries import JOB_COLUMNS_PREFIXED, JobRow, job_from
 from devyard.wire.enums import JobStatus, Transition
 from devyard.wire.parameters import ParameterDefinition
@@ -109,10 +111,16 @@ _BUILD_FIELDS = tuple(
 _decode_resources = msgspec.json.Decoder(list[ResourceRow]).decode
 
 
-def build_from(record: Mapping[str, Any]) -> BuildRow:
+def build_from(record: Mapping[str, Any], keyring: Keyring) -> BuildRow:
     """The build of a record that was selected with `BUILD_COLUMNS`."""
     values = {field: record[column] for field, column in _BUILD_FIELDS}
-    return BuildRow(job=job_from(record), resources=_decode_resources(record["resources"]), **values)
+    resources = [
+        msgspec.structs.replace(resource, agents=[open_agent(agent, keyring) for agent in resource.agents])
+        if resource.agents
+        else resource
+        for resource in _decode_resources(record["resources"])
+    ]
+    return BuildRow(job=job_from(record), resources=resources, **values)
 
 
 async def get_build(connection: Executor, build_id: UUID) -> BuildRow | None:
@@ -124,7 +132,7 @@ async def get_build(connection: Executor, build_id: UUID) -> BuildRow | None:
         """,  # noqa: S608
         build_id,
     )
-    return build_from(record) if record else None
+    return build_from(record, keyring_of(connection)) if record else None
 
 
 async def get_build_by_number(connection: Executor, workspace_id: UUID, number: int) -> BuildRow | None:
@@ -137,7 +145,7 @@ async def get_build_by_number(connection: Executor, workspace_id: UUID, number: 
         workspace_id,
         number,
     )
-    return build_from(record) if record else None
+    return build_from(record, keyring_of(connection)) if record else None
 
 
 async def list_builds(
@@ -164,7 +172,8 @@ async def list_builds(
         after_id,
         since,
     )
-    return [build_from(record) for record in records]
+    keyring = keyring_of(connection)
+    return [build_from(record, keyring) for record in records]
 
 
 class VersionRow(msgspec.Struct, frozen=True):
@@ -254,13 +263,16 @@ async def get_newest_state(connection: Executor, workspace_id: UUID, up_to: int)
     """The state of the last build up to number `up_to` that has one."""
     row = await connection.fetchrow(
         """-- builds.get_newest_state
-        SELECT state, state_serial AS serial, state_lineage AS lineage FROM workspace_builds
+        SELECT id, state, state_serial AS serial, state_lineage AS lineage FROM workspace_builds
         WHERE workspace_id = $1 AND build_number <= $2 AND state <> '' ORDER BY build_number DESC LIMIT 1
         """,
         workspace_id,
         up_to,
     )
-    return StateRow(**row) if row else StateRow(state=b"", serial=-1, lineage="")
+    if row is None:
+        return StateRow(state=b"", serial=-1, lineage="")
+    state = keyring_of(connection).open_bytes(STATE, row["id"], row["state"])
+    return StateRow(state=state, serial=row["serial"], lineage=row["lineage"])
 
 
 async def get_newest_state_head(connection: Executor, workspace_id: UUID, up_to: int) -> tuple[str, int]:

@@ -6,12 +6,17 @@ from uuid import UUID
 
 import msgspec
 
-from devyard.server.db.pool import Connection, Executor
+from devyard.server.db.pool import Connection, Executor, keyring_of
+from devyard.server.encryption.places import JOB_VALUES
 from devyard.wire.enums import JobStatus, JobType
 from devyard.wire.jobs import ProvisionerJobLog
 
 ENDED = frozenset({"succeeded", "failed", "canceled"})
 """Statuses after which nothing about a job changes."""
+
+
+GIVEN_VALUES = ("parameters", "variables")
+"""Parts of a job's input that users gave: they may be secret, so they are sealed, in a column of their own."""
 
 
 class JobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,11 +74,12 @@ async def insert_job(
     input: Mapping[str, object],
 ) -> JobRow:
     """A new pending job."""
+    given = {name: input[name] for name in GIVEN_VALUES if name in input}
     record = await connection.fetchrow(
         f"""-- jobs.insert_job
         INSERT INTO provisioner_jobs AS j (id, organization_id, initiator_id, type, file_id, template_version_id,
-                                           workspace_build_id, tags, input)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                                           workspace_build_id, tags, input, given_values)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         RETURNING {JOB_COLUMNS}
         """,  # noqa: S608  (constant column names)
         job_id,
@@ -84,7 +90,8 @@ async def insert_job(
         template_version_id,
         workspace_build_id,
         dict(tags),
-        dict(input),
+        {name: value for name, value in input.items() if name not in given},
+        keyring_of(connection).seal_json(JOB_VALUES, job_id, given),
     )
     return JobRow(**record)
 

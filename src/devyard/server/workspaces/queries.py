@@ -13,7 +13,8 @@ from uuid import UUID
 import msgspec
 
 from devyard.server.builds.queries import BUILD_COLUMNS, BUILD_JOINS, BuildRow, build_from
-from devyard.server.db.pool import Executor
+from devyard.server.db.pool import Executor, keyring_of
+from devyard.server.encryption.keyring import Keyring
 from devyard.server.http.ids import read_id
 from devyard.server.workspaces.filters import Condition
 from devyard.wire.enums import AutomaticUpdates
@@ -53,13 +54,14 @@ _FIELDS = tuple(field for field in WorkspaceRow.__struct_fields__ if field != "b
 async def list_workspaces(connection: Executor, ids: Sequence[UUID]) -> dict[UUID, WorkspaceRow]:
     """Whole workspaces by id, deleted ones too."""
     records = await connection.fetch(f"-- workspaces.list_workspaces\n{_SELECT} WHERE w.id = ANY($1)", list(ids))
-    return {record["id"]: _workspace_from(record) for record in records}
+    keyring = keyring_of(connection)
+    return {record["id"]: _workspace_from(record, keyring) for record in records}
 
 
 async def get_workspace(connection: Executor, workspace_id: UUID) -> WorkspaceRow | None:
     """One workspace, deleted or not."""
     record = await connection.fetchrow(f"-- workspaces.get_workspace\n{_SELECT} WHERE w.id = $1", workspace_id)
-    return _workspace_from(record) if record else None
+    return _workspace_from(record, keyring_of(connection)) if record else None
 
 
 async def get_workspace_by_name(
@@ -75,7 +77,7 @@ async def get_workspace_by_name(
         name,
         with_deleted,
     )
-    return _workspace_from(record) if record else None
+    return _workspace_from(record, keyring_of(connection)) if record else None
 
 
 class Stamped(msgspec.Struct, frozen=True):
@@ -150,8 +152,8 @@ async def get_stamp(connection: Executor, workspace_id: UUID) -> Stamped | None:
     return Stamped(id=row[0], stamp=row[1:]) if row else None
 
 
-def _workspace_from(record: Any) -> WorkspaceRow:
-    return WorkspaceRow(build=build_from(record), **{field: record[field] for field in _FIELDS})
+def _workspace_from(record: Any, keyring: Keyring) -> WorkspaceRow:
+    return WorkspaceRow(build=build_from(record, keyring), **{field: record[field] for field in _FIELDS})
 
 
 async def get_organization_id(connection: Executor, text: str) -> UUID | None:
