@@ -6,6 +6,7 @@ from uuid import uuid4
 import msgspec
 
 from devyard.server.db.pool import Connection
+from devyard.server.forms.queries import update_dynamic
 from devyard.server.jobs.queries import JobRow
 from devyard.server.services import Services
 from devyard.server.templates import version_queries
@@ -45,6 +46,7 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         external_auths=result.external_auths,
         warnings=result.warnings,
     )
+    await update_dynamic(connection, job.template_version_id, result.dynamic_parameters)
 
 
 async def complete_dry_run(connection: Connection, services: Services, job: JobRow, result: DryRunDone) -> None:
