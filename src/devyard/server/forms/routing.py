@@ -43,7 +43,7 @@ async def route(
     ends_at = time.monotonic() + TIME_LIMIT_S
     try:
         async with asyncio.timeout(TIME_LIMIT_S):
-            while seat := services.forms.pick(subject.organization_id, subject.tags):
+            while seat := services.forms.pick(subject.organization_id, subject.tags, subject.version_id):
                 try:
                     return await seat.ask(make_request(subject, inputs, previous))
                 except SeatGone:

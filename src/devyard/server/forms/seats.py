@@ -1,11 +1,11 @@
-"""The provisioners connected to this process, as far as they work out forms: who has a free slot, who was asked what.
+"""The provisioners connected to this process, as far as they work out forms: who is free, who was asked what.
 
 Filled by the provisioners' connections, used by routing.py. No database, no clock. Invariants: a provisioner never
 has more than its slots; a slot is free again when the provisioner has answered, not when the asker gave up.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
@@ -16,6 +16,7 @@ from devyard.wire.provisionerforms import FormAnswer
 from devyard.wire.provisionerlink import FormRequest
 
 MAX_SLOTS = 16
+MAX_KNOWN = 64
 MAX_AT_ONCE = 200
 MAX_AT_ONCE_PER_USER = 8
 
@@ -39,6 +40,7 @@ class FormSeat:
         self._slots = min(slots, MAX_SLOTS)
         self._send = send
         self._asked: dict[UUID, tuple[UUID, asyncio.Future[FormAnswer]]] = {}
+        self._known: OrderedDict[UUID, None] = OrderedDict()
         self._reserved = 0
         self._is_closed = False
         self.on_free: Callable[[], None] = lambda: None
@@ -47,6 +49,10 @@ class FormSeat:
     def free(self) -> int:
         """How many more forms it takes."""
         return 0 if self._is_closed else self._slots - len(self._asked) - self._reserved
+
+    def knows(self, version_id: UUID) -> bool:
+        """Whether it has worked out a form of this version, and so has it prepared, as far as one can tell."""
+        return version_id in self._known
 
     def needs_file(self, file_id: UUID) -> bool:
         """Whether a form that it works out is of this file."""
@@ -64,6 +70,10 @@ class FormSeat:
         """The answer. The slot is taken before this first waits. Raises SeatGone."""
         future: asyncio.Future[FormAnswer] = asyncio.get_running_loop().create_future()
         self._asked[request.request_id] = (request.archive.file_id, future)
+        self._known[request.template_version_id] = None
+        self._known.move_to_end(request.template_version_id)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
         try:
             await self._send(request)
         except Exception as error:
@@ -114,14 +124,14 @@ class FormSeats:
         self._seats.discard(seat)
         seat.close()
 
-    def pick(self, organization_id: UUID, tags: Mapping[str, str]) -> FormSeat | None:
-        """The seat with the most room that may take a form with these tags."""
+    def pick(self, organization_id: UUID, tags: Mapping[str, str], version_id: UUID) -> FormSeat | None:
+        """A seat that may take a form with these tags: one that has the version prepared, then one with room."""
         fitting = [
             seat
             for seat in self._seats
             if seat.free > 0 and seat.organization_id == organization_id and can_run(tags, seat.tags)
         ]
-        return max(fitting, key=lambda seat: seat.free, default=None)
+        return max(fitting, key=lambda seat: (seat.knows(version_id), seat.free), default=None)
 
     @contextmanager
     def counted(self, user_id: UUID) -> Iterator[None]:

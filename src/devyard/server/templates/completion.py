@@ -38,7 +38,7 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         connection,
         job.template_version_id,
         readme=result.readme[:MAX_README_CHARS].replace("\0", ""),
-        parameters=_builtins(sorted(result.parameters, key=lambda parameter: parameter.order)),
+        parameters=_builtins(sorted(result.parameters, key=lambda parameter: (parameter.order, parameter.name))),
         variables=[keep_variable(variable) for variable in result.variables],
         presets=presets,
         resources=[*keep_planned("start", result.start_resources), *keep_planned("stop", result.stop_resources)],
