@@ -139,6 +139,31 @@ async def test_a_form_of_another_process_and_five_at_once(
         assert await live_api.services.pool.fetchval("SELECT count(*) FROM form_requests") == 0
 
 
+async def test_forms_do_not_wait_for_builds(live_api: Api, admin: httpx.AsyncClient, tmp_path: Path) -> None:
+    """The one provisioner runs a build that ends only when the test says so."""
+    go = tmp_path / "go"
+    command = f"for i in $(seq 400); do test -e {go} && exit 0; sleep 0.05; done; exit 1"
+    slow = f'''
+resource "terraform_data" "slow" {{
+  provisioner "local-exec" {{
+    command = "{command}"
+  }}
+}}
+'''
+    async with run_provisioner(live_api, tmp_path):
+        version = await push(admin, {"main.tf": CONDITIONAL["main.tf"], "slow.tf": slow})
+        reply = await post_workspace(admin, version, {})
+        assert reply.status_code == 201, reply.text
+        async with open_form(live_api, admin, version) as form:
+            await form.receive()
+            assert values_of(await form.ask({"region": "us"}))["size"] == "4"
+        workspace = reply.json()["id"]
+        job = (await admin.get(f"/workspaces/{workspace}")).json()["latest_build"]["job"]
+        assert job["status"] in ("pending", "running")
+        go.touch()
+        await wait_build(admin, workspace)
+
+
 async def test_nobody_can_answer(live_api: Api, admin: httpx.AsyncClient, tmp_path: Path) -> None:
     async with run_provisioner(live_api, tmp_path, tags={"gpu": "yes"}):
         version = await push(admin, STATIC, tags={"gpu": "yes"})

@@ -1,7 +1,7 @@
 """Lanes for forms alone: as many as forms may be worked out at once, started when needed, warm for some minutes.
 
 Owned by the desk. A lane's worker has Terraform in memory (some 100 MB with the library), which is why idle ones
-are ended. Invariant: at most `slots` lanes are in use, and none is given back that Terraform may have spoiled.
+are ended. Invariant: there are at most `slots` lanes, and none is kept that Terraform may have spoiled.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ class FormLanes:
         self._make = make
         self._idle_s = idle_s
         self._max_uses = max_uses
+        self._slots = slots
+        self._used = 0
         self._free = asyncio.Semaphore(slots)
         self._idle: list[tuple[Lane, asyncio.TimerHandle]] = []
         self._closing: set[asyncio.Task[None]] = set()
@@ -31,37 +33,41 @@ class FormLanes:
     async def lane(self, key: str) -> AsyncIterator[Lane]:
         """A lane whose worker has no third-party schemas but those of `key` in memory. Raises WorkerLost."""
         async with self._free:
-            lane = self._take_idle(key) or await self._start()
-            lane.key = key
-            lane.uses += 1
+            self._used += 1
             try:
-                yield lane
+                lane = self._take_idle(key) or await self._start()
+                lane.key = key
+                lane.uses += 1
+                try:
+                    yield lane
+                finally:
+                    self._give_back(lane)
             finally:
-                self._give_back(lane)
+                self._used -= 1
 
     async def close(self) -> None:
         """Ends all idle lanes."""
         self._is_closed = True
-        for lane, timer in self._idle:
-            timer.cancel()
-            self._discard(lane)
-        self._idle.clear()
+        while self._idle:
+            self._discard(self._pop_idle(0))
         await asyncio.gather(*self._closing)
 
     def _take_idle(self, key: str) -> Lane | None:
-        """The one used last whose memory fits; an idle one that does not fit makes room for another."""
+        """The one used last whose memory fits; those that do not fit make room for another."""
         for index in range(len(self._idle) - 1, -1, -1):
             if self._idle[index][0].key == key:
-                lane, timer = self._idle.pop(index)
-                timer.cancel()
+                lane = self._pop_idle(index)
                 if lane.is_alive:
                     return lane
                 self._discard(lane)
-        if self._free.locked() and self._idle:
-            lane, timer = self._idle.pop(0)
-            timer.cancel()
-            self._discard(lane)
+        while self._idle and self._used + len(self._idle) > self._slots:
+            self._discard(self._pop_idle(0))
         return None
+
+    def _pop_idle(self, index: int) -> Lane:
+        lane, timer = self._idle.pop(index)
+        timer.cancel()
+        return lane
 
     async def _start(self) -> Lane:
         lane = await self._make()
