@@ -1,10 +1,10 @@
-"""How fast a form follows what a user types: one change sent → its answer, over the WebSocket, on a server of its own.
+"""How fast a form follows what a user types: one change sent → its answer, by WebSocket, on a server of its own.
 
     python bench/forms.py [--rounds 100]
 
-Three figures beside a bare `GET /buildinfo` and a `terraform version` in a process of its own of the same minutes: one
-form alone, five forms at once, and five forms while workspaces are built. The template has options from locals, a
-condition, a default and options that depend on another parameter, and a resource that the form has no need of.
+Three figures beside a bare `GET /buildinfo` and a `terraform version` in a process of its own of the same minutes:
+one form alone, five forms at once, and five forms while workspaces are built. The template has options from
+locals, a condition, a default and options that depend on another parameter, and a resource that no form needs.
 """
 
 import argparse

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from tests.conftest import Api
 
-from .conftest import FIRST_ID, open_form, problems_of, push, run_provisioner, serve, values_of
+from .conftest import FIRST_ID, open_form, problems_of, push, run_provisioner, values_of
 from .templates import CONDITIONAL, STATIC, WITH_MODULE
 
 pytestmark = pytest.mark.slow
@@ -27,9 +27,14 @@ async def test_conditions_options_and_problems(live_api: Api, admin: httpx.Async
             first = await form.receive()
             assert first.id == FIRST_ID
             assert values_of(first) == {"region": "eu", "size": "1", "who": "admin"}
-            assert first.diagnostics == [] and problems_of(first) == {}
+            assert first.diagnostics == []
+            assert problems_of(first) == {}
             region = first.parameters[0]
-            assert (region.display_name, region.form_type, region.styling) == ("Region", "radio", {"placeholder": "where"})
+            assert (region.display_name, region.form_type, region.styling) == (
+                "Region",
+                "radio",
+                {"placeholder": "where"},
+            )
             assert [(option.name, option.value.value) for option in region.options] == [
                 ("Europe", "eu"),
                 ("America", "us"),
@@ -62,7 +67,8 @@ async def test_modules_bring_parameters(live_api: Api, admin: httpx.AsyncClient,
         version = await push(admin, WITH_MODULE)
         path = f"/templateversions/{version}/dynamic-parameters/evaluate"
         answer = (await admin.post(path, json={"id": 7, "inputs": {"editor": "vim"}})).json()
-        assert answer["id"] == 7 and answer["diagnostics"] == []
+        assert answer["id"] == 7
+        assert answer["diagnostics"] == []
         found = {parameter["name"]: parameter for parameter in answer["parameters"]}
         assert found["colour"]["value"] == {"value": "the colour for vim", "valid": True}
         assert found["editor"]["icon"] == "/icon/code.svg"
@@ -90,7 +96,12 @@ async def test_builds_are_checked_by_the_form(live_api: Api, admin: httpx.AsyncC
         assert refused.status_code == 400
         assert [problem["field"] for problem in refused.json()["validations"]] == ["size"]
         workspace = await make_workspace(admin, version, {"region": "us", "size": "8", "licence": "L-1"})
-        assert await list_values(admin, workspace) == {"region": "us", "size": "8", "licence": "L-1", "who": "admin"}
+        assert await list_values(admin, workspace) == {
+            "region": "us",
+            "size": "8",
+            "licence": "L-1",
+            "who": "admin",
+        }
         await build(admin, workspace, "stop")
         assert (await list_values(admin, workspace))["licence"] == "L-1"
         changed = await admin.post(
@@ -115,11 +126,13 @@ async def test_only_the_newest_of_many_changes_is_answered(
             ids = []
             while not ids or ids[-1] != 40:
                 ids.append((await form.receive()).id)
-            assert ids == sorted(ids) and len(ids) < 20
+            assert ids == sorted(ids)
+            assert len(ids) < 20
             await form.socket.send("x" * 300_000)
             with pytest.raises(ConnectionClosedError) as closed:
                 await form.receive()
-            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1009
 
 
 async def test_a_form_of_another_process_and_five_at_once(

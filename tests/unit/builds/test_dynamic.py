@@ -17,7 +17,7 @@ VERSION = UUID(int=1)
 
 
 def version(*, is_dynamic: bool = True) -> VersionRow:
-    fields = {name: None for name in VersionRow.__struct_fields__}
+    fields = dict.fromkeys(VersionRow.__struct_fields__)
     return VersionRow(**{**fields, "id": VERSION, "parameters": [REGION], "dynamic_parameters": is_dynamic})
 
 

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from devyard.provisioner.forms.lanes import FormLanes
-from tests.unit.engine.test_lanes import FakeLane, Factory
+from tests.unit.engine.test_lanes import Factory, FakeLane
 
 
 def make(slots: int = 2, **values: float) -> tuple[FormLanes, Factory]:
@@ -35,7 +35,8 @@ async def test_there_are_never_more_than_the_slots() -> None:
             await stack.enter_async_context(lanes.lane(key))
         third = asyncio.create_task(use(lanes, "c"))
         await asyncio.sleep(0.01)
-        assert not third.done() and factory.open_count == 2
+        assert not third.done()
+        assert factory.open_count == 2
     await third
     assert factory.open_count == 2, "an idle one has made room"
     await lanes.close()

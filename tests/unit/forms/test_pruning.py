@@ -100,7 +100,8 @@ KEPT: list[tuple[str, str, list[str], list[str]]] = [
         "settings of Terraform",
         'terraform {\n  required_providers {\n    coder = { source = "coder/coder", version = ">= 2" }\n'
         '    docker = { source = "kreuzwerker/docker" }\n  }\n  backend "s3" {}\n}\nprovider "docker" {}\n'
-        + PARAMETER % "  default = 1",
+        + PARAMETER
+        % "  default = 1",
         ['coder = { source = "coder/coder" }'],
         ["kreuzwerker", "s3", 'provider "docker"'],
     ),
@@ -189,12 +190,15 @@ def test_a_module_with_parameters(tmp_path: Path) -> None:
     )
     pruned = prune_template(write(tmp_path, {"main.tf": text, "mod/main.tf": MODULE}, {"m": "mod"}))
     root, module = pruned.modules
-    assert module.entry.key == "m" and module.directory == tmp_path / "mod"
+    assert module.entry.key == "m"
+    assert module.directory == tmp_path / "mod"
     called = root.files["main.tf"]
-    assert "for_each = toset(local.names)" in called and "choices  = local.choices" in called
+    assert "for_each = toset(local.names)" in called
+    assert "choices  = local.choices" in called
     assert all(words not in called for words in ("agent_id", "docker", "gone", "providers"))
     inside = module.files["main.tf"]
-    assert 'variable "choices"' in inside and '"coder_parameter" "m"' in inside
+    assert 'variable "choices"' in inside
+    assert '"coder_parameter" "m"' in inside
     assert all(words not in inside for words in ("agent_id", "docker", "output", "unused"))
 
 
@@ -208,7 +212,8 @@ def test_a_module_whose_output_is_used(tmp_path: Path) -> None:
     )
     pruned = prune_template(write(tmp_path, {"main.tf": text, "mod/main.tf": MODULE}, {"m": "mod"}))
     inside = pruned.modules[1].files["main.tf"]
-    assert 'output "chosen"' in inside and 'output "app"' not in inside
+    assert 'output "chosen"' in inside
+    assert 'output "app"' not in inside
     assert "docker" not in pruned.modules[0].files["main.tf"]
 
 
@@ -247,6 +252,8 @@ DYNAMIC: list[tuple[str, bool]] = [
 
 @pytest.mark.parametrize(("text", "expected"), DYNAMIC)
 def test_which_parameters_are_dynamic(tmp_path: Path, text: str, expected: bool) -> None:
-    others = 'data "coder_workspace_owner" "me" {}\ndata "coder_workspace" "me" {}\ndata "coder_parameter" "q" {}\n'
+    others = (
+        'data "coder_workspace_owner" "me" {}\ndata "coder_workspace" "me" {}\ndata "coder_parameter" "q" {}\n'
+    )
     write(tmp_path, {"main.tf": text + others})
     assert is_dynamic(tmp_path) is expected

@@ -44,12 +44,14 @@ async def test_a_slot_is_taken_until_the_answer_comes() -> None:
     provisioner = Provisioner()
     asked = request()
     task = await begin(provisioner.seat, asked)
-    assert provisioner.seat.free == 0 and provisioner.seat.needs_file(asked.archive.file_id)
+    assert provisioner.seat.free == 0
+    assert provisioner.seat.needs_file(asked.archive.file_id)
     task.cancel()  # whoever asked has gone
     await asyncio.wait([task])
     assert provisioner.seat.free == 0
-    assert provisioner.seat.take(FormAnswer(request_id=asked.request_id))
-    assert provisioner.seat.free == 1 and not provisioner.seat.needs_file(asked.archive.file_id)
+    assert not provisioner.seat.take(FormAnswer(request_id=asked.request_id))
+    assert provisioner.seat.free == 1
+    assert not provisioner.seat.needs_file(asked.archive.file_id)
     assert not provisioner.seat.take(FormAnswer(request_id=asked.request_id))
 
 
@@ -60,7 +62,8 @@ async def test_a_lost_connection_tells_who_waits() -> None:
     seats.remove(provisioner.seat)
     with pytest.raises(SeatGone):
         await task
-    assert provisioner.seat.free == 0 and seats.pick(ORGANIZATION, {}, uuid4()) is None
+    assert provisioner.seat.free == 0
+    assert seats.pick(ORGANIZATION, {}, uuid4()) is None
 
 
 async def test_whom_a_form_goes_to() -> None:

@@ -75,4 +75,5 @@ def test_what_may_not_change_is_said() -> None:
 def test_no_answer_is_said_with_its_reason() -> None:
     answer = FormAnswer(request_id=uuid4(), error="Terraform crashed: signal 9")
     (diagnostic,) = response_view(1, answer, {}).diagnostics
-    assert diagnostic.severity == "error" and diagnostic.detail == "Terraform crashed: signal 9"
+    assert diagnostic.severity == "error"
+    assert diagnostic.detail == "Terraform crashed: signal 9"

@@ -19,6 +19,7 @@ from devyard.provisioner.provider.capture import Capture, CapturedParameter
 from devyard.wire.provisionerforms import FormAnswer, FormParameter, FormProblem
 from devyard.wire.provisionerlink import FormRequest
 
+MAX_PARAMETERS = 500
 MAX_PROBLEMS = 50
 MAX_TEXT = 4096
 _COMMON = ("plan", "-json", "-input=false", "-lock=false", "-refresh=false")
@@ -46,7 +47,8 @@ class _Complaints:
         try:
             diagnostic = _decode(line).diagnostic
         except msgspec.MsgspecError:
-            return self.on_error_line(line)
+            self.on_error_line(line)
+            return
         if diagnostic and diagnostic.summary not in _EXPECTED_WARNINGS and len(self.found) < MAX_PROBLEMS:
             self.found.append(_problem(diagnostic))
 
@@ -68,6 +70,9 @@ async def evaluate(
     if code and not any(problem.severity == "error" for problem in problems):
         detail = "\n".join(complaints.last_words)[:MAX_TEXT]
         problems.append(FormProblem(summary=f"Terraform ended with exit code {code}.", detail=detail))
+    if len(capture.parameters) > MAX_PARAMETERS:
+        problems.append(FormProblem(summary=f"The template asks for more than {MAX_PARAMETERS} parameters."))
+        del capture.parameters[MAX_PARAMETERS:]
     parameters = sorted(capture.parameters, key=lambda found: (found.definition.order, found.definition.name))
     return FormAnswer(
         request_id=request.request_id,

@@ -67,8 +67,10 @@ class PreparedForms:
             yield await asyncio.shield(task)
         finally:
             self._uses[key] -= 1
-            if task.done() and task.exception():
-                self._known.pop(key, None)
+            if task.done() and task.exception() and self._known.get(key) is task:
+                del self._known[key]
+            if key not in self._known and not self._uses[key]:
+                del self._uses[key]
             await self._remove_oldest()
 
     async def close(self) -> None:
@@ -80,9 +82,9 @@ class PreparedForms:
         for key in list(self._known):
             if len(self._known) <= self._max_count:
                 return
-            if self._uses[key] == 0 and self._known[key].done():
+            if not self._uses.get(key) and self._known[key].done():
                 task = self._known.pop(key)
-                del self._uses[key]
+                self._uses.pop(key, None)
                 if not task.exception() and (directory := task.result().directory):
                     await asyncio.to_thread(remove_work_directory, directory)
 

@@ -57,7 +57,8 @@ async def import_version(
             readme=place.template.read_readme(),
             warnings=tuple(warnings),
             timings=tuple(place.timings),
-            dynamic_parameters=bool(capture.parameters) and await asyncio.to_thread(is_dynamic, place.template.files),
+            dynamic_parameters=bool(capture.parameters)
+            and await asyncio.to_thread(is_dynamic, place.template.files),
         )
 
 

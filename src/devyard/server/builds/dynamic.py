@@ -56,8 +56,7 @@ async def evaluate_start(
     inputs = {value.name: value.value for value in given}
     check_inputs(inputs)
     previous = await load_previous(services.pool, workspace.id) if workspace else {}
-    with services.forms.counted(actor.user_id):
-        answer = await evaluate_form(services, version.id, owner_id, inputs, previous, workspace)
+    answer = await evaluate_form(services, version.id, owner_id, inputs, previous, workspace)
     _check_answer(answer)
     return Evaluated(
         version_id=version.id,

@@ -92,7 +92,10 @@ async def fill_form(
 
 
 def check_inputs(inputs: Mapping[str, str]) -> None:
-    """Raises Invalid: too many values, or a name that can't be one."""
+    """Raises Invalid: too many values, or what can't be a name or a value."""
+    if any("\0" in text for pair in inputs.items() for text in pair):
+        detail = "Names and values can't hold the character NUL."
+        raise Invalid(detail, validations=[ValidationError("inputs", detail)])
     if len(inputs) > MAX_INPUTS or any(len(name) > MAX_NAME_LENGTH for name in inputs):
         detail = f"At most {MAX_INPUTS} values are taken, their names with at most {MAX_NAME_LENGTH} characters."
         raise Invalid(detail, validations=[ValidationError("inputs", detail)])
@@ -101,7 +104,7 @@ def check_inputs(inputs: Mapping[str, str]) -> None:
 async def _evaluate(
     services: Services, subject: FormSubject, given: Mapping[str, str], previous: Mapping[str, str]
 ) -> FormAnswer:
-    """A second time where the last build's values hold some that counted for that build only: the form says which."""
+    """A second time where the last build's values hold some that counted for that build only: the form knows."""
     answer = await route(services, subject, {**previous, **given}, previous)
     ephemeral = {parameter.definition.name for parameter in answer.parameters if parameter.definition.ephemeral}
     if ephemeral.isdisjoint(previous):

@@ -62,9 +62,10 @@ async def follow_form(
         workspace_id=parse_id("workspace_id", workspace_id) if workspace_id else None,
     )
     session = _Session(services, actor, row, first)
-    await session.open()
-    await socket.accept()
-    await session.run(socket)
+    with services.forms.opened(actor.user_id):
+        await session.open()
+        await socket.accept()
+        await session.run(socket)
 
 
 class _Session:

@@ -7,7 +7,7 @@ transaction is open while a provisioner works; rows are gone with their asker, o
 import asyncio
 import time
 from collections.abc import Mapping
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 import structlog
@@ -116,7 +116,6 @@ class FormClaims:
 
     async def run_round(self) -> None:
         """Claims what fits into free slots; returns before it is answered."""
-        seats = self._services.forms
         is_full = False
         for seat in self._services.forms:
             while seat.free > 0 and len(self._tasks) < _MAX_CLAIMED:

@@ -17,8 +17,12 @@ from devyard.wire.provisionerlink import FormRequest
 
 MAX_SLOTS = 16
 MAX_KNOWN = 64
+FORGET_S = 60.0
+"""A provisioner answers within half of it; one that does not gets its slot back then."""
+
 MAX_AT_ONCE = 200
 MAX_AT_ONCE_PER_USER = 8
+MAX_OPEN_PER_USER = 40
 
 
 class SeatGone(Exception):
@@ -40,6 +44,7 @@ class FormSeat:
         self._slots = min(slots, MAX_SLOTS)
         self._send = send
         self._asked: dict[UUID, tuple[UUID, asyncio.Future[FormAnswer]]] = {}
+        self._timers: dict[UUID, asyncio.TimerHandle] = {}
         self._known: OrderedDict[UUID, None] = OrderedDict()
         self._reserved = 0
         self._is_closed = False
@@ -70,34 +75,42 @@ class FormSeat:
         """The answer. The slot is taken before this first waits. Raises SeatGone."""
         future: asyncio.Future[FormAnswer] = asyncio.get_running_loop().create_future()
         self._asked[request.request_id] = (request.archive.file_id, future)
+        timer = asyncio.get_running_loop().call_later(FORGET_S, self._forget, request.request_id)
+        self._timers[request.request_id] = timer
         self._known[request.template_version_id] = None
         self._known.move_to_end(request.template_version_id)
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
         try:
             await self._send(request)
-        except Exception as error:
-            self._asked.pop(request.request_id, None)
-            raise SeatGone from error
+        except BaseException as error:
+            self._forget(request.request_id)
+            if isinstance(error, Exception):
+                raise SeatGone from error
+            raise
         return await future
 
     def take(self, answer: FormAnswer) -> bool:
-        """An answer has come; False where nothing like it was asked for."""
-        _, future = self._asked.pop(answer.request_id, (None, None))
-        if future is None:
-            return False
-        if not future.done():
+        """An answer has come; False where nobody waits for it any more."""
+        future = self._forget(answer.request_id)
+        is_wanted = future is not None and not future.done()
+        if future is not None and is_wanted:
             future.set_result(answer)
         self.on_free()
-        return True
+        return is_wanted
 
     def close(self) -> None:
         """The connection has ended."""
         self._is_closed = True
-        for _, future in self._asked.values():
-            if not future.done():
+        for request_id in list(self._asked):
+            future = self._forget(request_id)
+            if future is not None and not future.done():
                 future.set_exception(SeatGone())
-        self._asked.clear()
+
+    def _forget(self, request_id: UUID) -> asyncio.Future[FormAnswer] | None:
+        if timer := self._timers.pop(request_id, None):
+            timer.cancel()
+        return self._asked.pop(request_id, (None, None))[1]
 
 
 class FormSeats:
@@ -106,6 +119,7 @@ class FormSeats:
     def __init__(self) -> None:
         self._seats: set[FormSeat] = set()
         self._users: Counter[UUID] = Counter()
+        self._open: Counter[UUID] = Counter()
         self.has_backlog = False
         self.on_backlog: Callable[[], None] = lambda: None
         """Called when a slot gets free while others may wait in the database."""
@@ -134,18 +148,32 @@ class FormSeats:
         return max(fitting, key=lambda seat: (seat.knows(version_id), seat.free), default=None)
 
     @contextmanager
+    def opened(self, user_id: UUID) -> Iterator[None]:
+        """Counts a user's open form while it is. Raises RateLimited: there are too many."""
+        with _count(self._open, user_id, MAX_OPEN_PER_USER):
+            yield
+
+    @contextmanager
     def counted(self, user_id: UUID) -> Iterator[None]:
         """Counts an evaluation of a user while it lasts. Raises RateLimited: there are too many at once."""
-        if self._users[user_id] >= MAX_AT_ONCE_PER_USER or self._users.total() >= MAX_AT_ONCE:
+        if self._users.total() >= MAX_AT_ONCE:
             raise RateLimited("Too many forms are worked out at once. Wait a moment, then try again.")
-        self._users[user_id] += 1
-        try:
+        with _count(self._users, user_id, MAX_AT_ONCE_PER_USER):
             yield
-        finally:
-            self._users[user_id] -= 1
-            if not self._users[user_id]:
-                del self._users[user_id]
 
     def _slot_freed(self) -> None:
         if self.has_backlog:
             self.on_backlog()
+
+
+@contextmanager
+def _count(counter: Counter[UUID], user_id: UUID, limit: int) -> Iterator[None]:
+    if counter[user_id] >= limit:
+        raise RateLimited("You have too many forms open at once. Close some, or wait a moment.")
+    counter[user_id] += 1
+    try:
+        yield
+    finally:
+        counter[user_id] -= 1
+        if not counter[user_id]:
+            del counter[user_id]

@@ -176,7 +176,7 @@ class ProvisionerConnection:
                 await self._send_file(message.file_id)
             elif isinstance(message, FormAnswer):
                 if self._forms is None or not self._forms.take(message):
-                    raise Refused("a form was answered that was not asked for")
+                    log.info("a form was answered too late", daemon_id=str(self._daemon_id))
             elif isinstance(message, PackageRequest | PackageOffer | PackageChunk | InFlight | LostState):
                 raise Refused(f"{type(message).__name__} was not asked for")
             else:
