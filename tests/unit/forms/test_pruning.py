@@ -241,10 +241,15 @@ DYNAMIC: list[tuple[str, bool]] = [
     (PARAMETER % "  default = data.coder_workspace_owner.me.name", True),
     (PARAMETER % "  default = local.y" + "locals { y = data.coder_parameter.q.value }\n", True),
     (PARAMETER % "  count = data.coder_workspace.me.start_count", True),
-    # Presets and tags are no parameters.
     (
         PARAMETER % "  default = 1"
         + 'data "coder_workspace_tags" "t" {\n  tags = { p = data.coder_parameter.p.value }\n}\n',
+        True,
+    ),
+    # A preset only proposes.
+    (
+        PARAMETER % "  default = 1"
+        + 'data "coder_workspace_preset" "t" {\n  name = data.coder_workspace_owner.me.name\n}\n',
         False,
     ),
 ]

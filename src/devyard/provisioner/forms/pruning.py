@@ -16,9 +16,9 @@ from devyard.provisioner.templates.references import Reference, list_references
 
 _PREFIXES = ("coder", "devyard")
 PARAMETER_TYPES = tuple(f"{prefix}_parameter" for prefix in _PREFIXES)
-ROOT_TYPES = tuple(
-    f"{prefix}_{name}" for prefix in _PREFIXES for name in ("parameter", "workspace_tags", "workspace_preset")
-)
+_DECIDING_TYPES = (*PARAMETER_TYPES, *(f"{prefix}_workspace_tags" for prefix in _PREFIXES))
+"""What decides over a build: its values, and which provisioners may run it."""
+ROOT_TYPES = (*_DECIDING_TYPES, *(f"{prefix}_workspace_preset" for prefix in _PREFIXES))
 _EVALUATED = (*_PREFIXES, "terraform")
 _META_ARGUMENTS = ("count", "for_each", "source", "version")
 _REQUIREMENTS_FILE = "devyard_form_providers.tf"
@@ -59,18 +59,18 @@ def prune_template(files: Path) -> Pruned:
     try:
         if not _Closure(files).seed(ROOT_TYPES):
             return Pruned([], frozenset(), is_dynamic=False)
-        parameters = _Closure(files)
-        parameters.seed(PARAMETER_TYPES)
+        deciding = _Closure(files)
+        deciding.seed(_DECIDING_TYPES)
         everything = _Closure(files)
         everything.seed(ROOT_TYPES)
         everything.keep_own_providers()
-        return everything.finish(is_dynamic=parameters.uses_data)
+        return everything.finish(is_dynamic=deciding.uses_data)
     except (HclError, UnicodeDecodeError, RecursionError) as error:
         raise Unprunable(f"a file can't be read: {error}") from error
 
 
 def is_dynamic(files: Path) -> bool:
-    """Whether the parameters may be others for another user or for other values; in doubt they may."""
+    """Whether parameters or tags may be others for another user or for other values; in doubt they may."""
     try:
         return prune_template(files).is_dynamic
     except (Unprunable, OSError):

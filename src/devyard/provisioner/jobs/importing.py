@@ -57,8 +57,8 @@ async def import_version(
             readme=place.template.read_readme(),
             warnings=tuple(warnings),
             timings=tuple(place.timings),
-            dynamic_parameters=bool(capture.parameters)
-            and await asyncio.to_thread(is_dynamic, place.template.files),
+            dynamic_parameters=await asyncio.to_thread(is_dynamic, place.template.files),
+            workspace_tags={key: value for tags in capture.workspace_tags for key, value in tags.items()},
         )
 
 

@@ -27,7 +27,7 @@ from devyard.wire.provisionerresults import TemplateVariableResult
 
 log = structlog.get_logger()
 
-MAX_ARCHIVE_BYTES = 64 << 20
+MAX_ARCHIVE_BYTES = 100 << 20
 MAX_README_BYTES = 256 << 10
 _LOCK_POLL_S = 0.05
 _BACKEND_OVERRIDE = "devyard_override.tf"

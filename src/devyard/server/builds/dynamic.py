@@ -1,4 +1,4 @@
-"""Parameter values of builds whose template's parameters depend on the owner or on each other.
+"""Parameter values and tags of builds whose template makes them depend on the owner or on each other.
 
 Called by create.py and by the action that makes a workspace: the form is worked out first, outside any transaction
 (`evaluate_*`), and what it says is applied inside (`decide_values`). Invariant: values are checked against a form
@@ -15,6 +15,7 @@ from devyard.server.builds import rules
 from devyard.server.builds.queries import VersionRow
 from devyard.server.forms.actions import check_inputs, evaluate_form
 from devyard.server.forms.subjects import load_previous
+from devyard.server.jobs.rules import normalize_tags
 from devyard.server.services import Services
 from devyard.server.workspaces.heads import WorkspaceHead
 from devyard.wire.enums import Transition
@@ -62,7 +63,7 @@ async def evaluate_start(
         version_id=version.id,
         previous=previous,
         definitions=[parameter.definition for parameter in answer.parameters],
-        workspace_tags=answer.workspace_tags,
+        workspace_tags=normalize_tags(answer.workspace_tags),
     )
 
 

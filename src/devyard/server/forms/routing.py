@@ -17,8 +17,8 @@ from devyard.server.db.wakeups import wait_for, wake
 from devyard.server.forms import queries
 from devyard.server.forms.seats import FormSeat, SeatGone
 from devyard.server.forms.subjects import FormSubject, load_subject, make_request
-from devyard.server.jobs.rules import can_run
-from devyard.server.provisioners.queries import list_tags
+from devyard.server.jobs.rules import explain_waiting, show_tags
+from devyard.server.provisioners.queries import list_candidates
 from devyard.server.services import Services
 from devyard.server.workspaces.heads import get_head
 from devyard.wire.errors import AppError, Unavailable
@@ -52,7 +52,8 @@ async def route(
     except TimeoutError:
         raise Unavailable(
             f"No provisioner has worked out the form within {TIME_LIMIT_S:.0f} seconds: those with "
-            f"{_describe(subject.tags)} are busy, or still prepare this template version. Try again."
+            f"{f'the tags {show_tags(subject.tags)}' if subject.tags else 'no tags'} are busy, or still prepare "
+            "this template version. Try again."
         ) from None
 
 
@@ -91,19 +92,9 @@ async def _ask_elsewhere(
 
 async def _check_any(services: Services, subject: FormSubject) -> None:
     """Raises Unavailable where nobody is connected who could ever answer."""
-    for _, tags, _, is_online in await list_tags(services.pool, subject.organization_id):
-        if is_online and can_run(subject.tags, tags):
-            return
-    raise Unavailable(
-        f"No provisioner with {_describe(subject.tags)} is connected, so that the form can't be worked out. "
-        "An administrator can start one."
-    )
-
-
-def _describe(tags: Mapping[str, str]) -> str:
-    if not tags:
-        return "no tags"
-    return "the tags " + ", ".join(f"{name}={value}" for name, value in sorted(tags.items()))
+    candidates = await list_candidates(services.pool, subject.organization_id)
+    if reason := explain_waiting(subject.tags, candidates):
+        raise Unavailable(f"The form can't be worked out. {reason}")
 
 
 class FormClaims:

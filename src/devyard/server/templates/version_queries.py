@@ -234,6 +234,25 @@ async def update_archived(connection: Connection, version_id: UUID, archived: bo
     )
 
 
+async def archive_unused(connection: Connection, template_id: UUID, *, is_every: bool) -> list[tuple[UUID, str]]:
+    """Hide failed versions, with `is_every` all that no latest build uses; answers (id, name) of each."""
+    records = await connection.fetch(
+        """-- templates.archive_unused
+        UPDATE template_versions v SET archived = true, updated_at = now()
+        FROM provisioner_jobs j, templates t
+        WHERE v.template_id = $1 AND NOT v.archived AND j.id = v.job_id AND t.id = v.template_id
+          AND t.active_version_id <> v.id AND j.status NOT IN ('pending', 'running', 'canceling')
+          AND ($2 OR j.status IN ('failed', 'canceled'))
+          AND NOT EXISTS (SELECT FROM workspaces w JOIN workspace_builds b ON b.id = w.latest_build_id
+                          WHERE w.deleted_at IS NULL AND b.template_version_id = v.id)
+        RETURNING v.id, v.name
+        """,
+        template_id,
+        is_every,
+    )
+    return [(record["id"], record["name"]) for record in records]
+
+
 async def adopt_version(connection: Connection, version_id: UUID, template_id: UUID) -> bool:
     """Give a version without a template to one; False where it has one."""
     return bool(

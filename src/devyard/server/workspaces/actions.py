@@ -12,8 +12,9 @@ from uuid import UUID, uuid4
 from devyard.server.access.rules import Actor, check
 from devyard.server.audit import actions as audit
 from devyard.server.builds import queries as build_queries
-from devyard.server.builds.create import check_version, insert_build, preset_values
+from devyard.server.builds.create import insert_build
 from devyard.server.builds.dynamic import decide_values, evaluate_start
+from devyard.server.builds.versions import check_version, preset_values
 from devyard.server.db.pool import Connection, transaction
 from devyard.server.db.wakeups import wake
 from devyard.server.http.ids import present_id
@@ -94,6 +95,7 @@ async def create_workspace(
             parameters=values,
             reason="initiator",
             preset_id=present_id(request.template_version_preset_id),
+            evaluated_tags=evaluated.workspace_tags if evaluated else None,
         )
     return workspace_id
 
