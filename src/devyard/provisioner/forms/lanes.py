@@ -1,7 +1,7 @@
 """Lanes for forms alone: as many as forms may be worked out at once, started when needed, warm for some minutes.
 
-Owned by the desk. A lane's worker has Terraform in memory (200 MB with the library after 200 forms), which is why idle ones
-are ended. Invariant: there are at most `slots` lanes, and none is kept that Terraform may have spoiled.
+Owned by the desk. A lane's worker has Terraform in memory (200 MB with the library after 200 forms), which is why
+idle ones are ended. Invariant: there are at most `slots` lanes, and none is kept that Terraform may have spoiled.
 """
 
 import asyncio
