@@ -1,13 +1,14 @@
 """What routes and loops are given: one object, built once by `app.open_app`, in order, by hand."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
 
 from devyard.server.db.wakeups import Wakeups
+from devyard.server.forms.seats import FormSeats
 from devyard.server.settings import ServerSettings
 from devyard.server.tickets.actions import TicketSigner
 
@@ -29,3 +30,4 @@ class Services:
     organization_id: UUID
     internal_key: str
     now: Callable[[], datetime] = read_clock
+    forms: FormSeats = field(default_factory=FormSeats)

@@ -275,6 +275,8 @@ class ImportDone(msgspec.Struct, frozen=True, kw_only=True, tag="import_done"):
     timings: tuple[Timing, ...] = ()
     workspace_tags: Mapping[str, str] = {}
     """`coder_workspace_tags` for the parameters' defaults."""
+    dynamic_parameters: bool = False
+    """Whether the parameters may be others for another owner or for other values: a build needs their form."""
     packages: tuple[Package, ...] = ()
     lock_file: bytes = b""
 

@@ -16,7 +16,7 @@ import structlog
 
 from devyard.provisioner.engine.backend import Backend, NoTerraform, find_backends
 from devyard.provisioner.engine.environment import build_environment
-from devyard.provisioner.engine.lane import CommandFailed, Lane, Lanes
+from devyard.provisioner.engine.lane import CommandFailed, Lane, Lanes, MakeLane
 from devyard.provisioner.engine.process import Worker, WorkerLost
 from devyard.provisioner.engine.stopping import Stop
 from devyard.provisioner.provider.sandboxes import SandboxRuntime
@@ -26,11 +26,15 @@ log = structlog.get_logger()
 
 
 class Terraform:
-    """A Terraform that is there and answers. Use `open_terraform`."""
+    """A Terraform that is there and answers. Use `open_terraform`.
 
-    def __init__(self, backend: Backend, lanes: Lanes, version: str) -> None:
+    `make_lane` starts a lane of its own for who keeps some apart from the jobs' (forms).
+    """
+
+    def __init__(self, backend: Backend, lanes: Lanes, version: str, make_lane: MakeLane) -> None:
         self.backend = backend
         self.version = version
+        self.make_lane = make_lane
         self._lanes = lanes
 
     @asynccontextmanager
@@ -60,7 +64,8 @@ async def open_terraform(
     own = os.environ if own_environment is None else own_environment
     failures = []
     for backend in await asyncio.to_thread(find_backends, setting):
-        lanes = Lanes(_LaneMaker(backend, directory, passed_variables, sandboxes, own).make)
+        make_lane = _LaneMaker(backend, directory, passed_variables, sandboxes, own).make
+        lanes = Lanes(make_lane)
         try:
             version = await _read_version(lanes, directory)
         except (WorkerLost, CommandFailed) as error:
@@ -70,7 +75,7 @@ async def open_terraform(
             continue
         log.info("terraform_ready", backend=backend.kind, path=str(backend.path), version=version)
         try:
-            yield Terraform(backend, lanes, version)
+            yield Terraform(backend, lanes, version, make_lane)
         finally:
             await lanes.close()
         return

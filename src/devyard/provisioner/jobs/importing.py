@@ -4,9 +4,11 @@ Called by run.py. Nothing is applied and no state is read. Invariant: what is re
 our provider; only `variable` blocks are read from the files themselves.
 """
 
+import asyncio
 from collections.abc import Iterable
 
 from devyard.provisioner.engine.stopping import Stop
+from devyard.provisioner.forms.pruning import is_dynamic
 from devyard.provisioner.jobs.joblog import JobLog
 from devyard.provisioner.jobs.workplace import (
     JobLink,
@@ -55,6 +57,7 @@ async def import_version(
             readme=place.template.read_readme(),
             warnings=tuple(warnings),
             timings=tuple(place.timings),
+            dynamic_parameters=await asyncio.to_thread(is_dynamic, place.template.files),
             workspace_tags={key: value for tags in capture.workspace_tags for key, value in tags.items()},
         )
 

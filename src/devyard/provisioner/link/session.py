@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
 from devyard import __version__
+from devyard.provisioner.forms.desk import FormDesk
 from devyard.provisioner.jobs.run import run_job
 from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.link.delivery import encode_fitting, keep_undelivered
@@ -32,6 +33,7 @@ from devyard.wire.provisionerlink import (
     Failed,
     FileChunk,
     FileRequest,
+    FormRequest,
     Job,
     Ready,
     Register,
@@ -66,6 +68,7 @@ class Session:
         self._tools = tools
         self._lost_directory = lost_directory
         self._offers = Offers(lost_directory)
+        self._forms = FormDesk(tools, self._send_soon)
         self._daemon_id = uuid4()
         self._running: Running | None = None
         self._task: asyncio.Task[None] | None = None
@@ -90,6 +93,7 @@ class Session:
                 task.cancel()
                 await asyncio.wait([task])
             self._keep_undelivered()
+            await self._forms.close()
 
     def drain(self) -> None:
         """Takes no more jobs and ends once the one that runs is done and stored.
@@ -166,6 +170,7 @@ class Session:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            self._forms.disconnect()
 
     def _prepare_connection(self) -> None:
         running = self._running
@@ -179,6 +184,7 @@ class Session:
                 tags=self._identity.tags,
                 terraform_version=self._tools.terraform.version,
                 resume=(running.job.job_id, running.job.lease_id) if running else None,
+                form_slots=self._forms.slots,
             )
         ]
         if running is None:
@@ -206,10 +212,15 @@ class Session:
             await self._take(message)
         raise ConnectionError("the server closed the connection")
 
-    async def _take(self, message: Job | Cancel | FileChunk | Stored) -> None:
+    async def _take(self, message: Job | FormRequest | Cancel | FileChunk | Stored) -> None:
         if isinstance(message, Job):
             self._start(message)
             return
+        if isinstance(message, FormRequest):
+            self._forms.take(message)
+            return
+        if isinstance(message, FileChunk):
+            await self._forms.take_chunk(message)
         running = self._running
         is_own = running is not None and getattr(message, "job_id", running.job.job_id) == running.job.job_id
         if isinstance(message, Stored) and not is_own:

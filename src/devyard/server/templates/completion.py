@@ -6,6 +6,7 @@ from uuid import uuid4
 import msgspec
 
 from devyard.server.db.pool import Connection
+from devyard.server.forms.queries import update_dynamic
 from devyard.server.jobs.queries import JobRow
 from devyard.server.jobs.tags import keep_workspace_tags
 from devyard.server.services import Services
@@ -38,7 +39,7 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         connection,
         job.template_version_id,
         readme=result.readme[:MAX_README_CHARS].replace("\0", ""),
-        parameters=_builtins(sorted(result.parameters, key=lambda parameter: parameter.order)),
+        parameters=_builtins(sorted(result.parameters, key=lambda parameter: (parameter.order, parameter.name))),
         variables=[keep_variable(variable) for variable in result.variables],
         presets=presets,
         resources=[*keep_planned("start", result.start_resources), *keep_planned("stop", result.stop_resources)],
@@ -46,6 +47,7 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         external_auths=result.external_auths,
         warnings=result.warnings,
     )
+    await update_dynamic(connection, job.template_version_id, result.dynamic_parameters)
     if result.workspace_tags:
         await keep_workspace_tags(connection, job.template_version_id, result.workspace_tags)
 

@@ -17,6 +17,7 @@ from litestar.exceptions import WebSocketDisconnect
 
 from devyard.server.db.wakeups import wake
 from devyard.server.files.queries import get_file_part
+from devyard.server.forms.seats import FormSeat
 from devyard.server.http.streams import AnySocket
 from devyard.server.jobs import lease_queries, results
 from devyard.server.jobs.queries import get_job
@@ -91,6 +92,7 @@ class ProvisionerConnection:
         self._current: Current | None = None
         self._daemon_id = UUID(int=0)
         self._tags: dict[str, str] = {}
+        self._forms: FormSeat | None = None
 
     async def run(self) -> None:
         """Serve until either side ends."""
@@ -110,11 +112,13 @@ class ProvisionerConnection:
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
+            self._leave_forms()
         await self._end(next((e for e in ended if _is_failure(e)), None))
 
     async def drain(self) -> None:
         """Tell the provisioner that this server goes away."""
         self._is_draining = True
+        self._leave_forms()
         with contextlib.suppress(Exception):
             await self._send(Drain())
 
@@ -151,6 +155,13 @@ class ProvisionerConnection:
             await wake(self._services.pool, "jobs")
         if message.resume is not None:
             await self._resume(*message.resume)
+        if message.form_slots > 0:
+            self._forms = FormSeat(self._principal.organization_id, self._tags, message.form_slots, self._send)
+            self._services.forms.add(self._forms)
+
+    def _leave_forms(self) -> None:
+        if self._forms:
+            self._services.forms.remove(self._forms)
 
     async def _resume(self, job_id: UUID, lease_id: UUID) -> None:
         job = await get_job(self._services.pool, job_id)
@@ -173,7 +184,10 @@ class ProvisionerConnection:
             elif isinstance(message, LostState):
                 error = await results.store_left(self._services, self._principal.organization_id, message)
                 await self._send(Stored(job_id=message.job_id, seq=message.seq, error=error))
-            elif isinstance(message, PackageRequest | PackageOffer | PackageChunk | FormAnswer):
+            elif isinstance(message, FormAnswer):
+                if self._forms is None or not self._forms.take(message):
+                    log.info("a form was answered too late", daemon_id=str(self._daemon_id))
+            elif isinstance(message, PackageRequest | PackageOffer | PackageChunk):
                 raise Refused(f"{type(message).__name__} was not asked for")
             else:
                 await self._take(message)
@@ -275,9 +289,9 @@ class ProvisionerConnection:
             await self._send(Cancel(job_id=current.job_id, force=True))
 
     async def _send_file(self, file_id: UUID) -> None:
-        """Send the current job's archive, part by part; of any other file only an empty end."""
-        current = self._current
-        if current is None or current.file_id != file_id:
+        """Send the archive of the current job or of a form, part by part; of any other file only an empty end."""
+        is_of_job = self._current is not None and self._current.file_id == file_id
+        if not is_of_job and not (self._forms and self._forms.needs_file(file_id)):
             await self._send(FileChunk(file_id=file_id, offset=0, data=b"", last=True))
             return
         offset = 0
