@@ -10,6 +10,7 @@ import asyncpg
 from devyard.server.db.wakeups import Wakeups
 from devyard.server.settings import ServerSettings
 from devyard.server.tickets.actions import TicketSigner
+from devyard.wire.provisionerpackages import TerraformSettings
 
 
 def read_clock() -> datetime:
@@ -19,7 +20,8 @@ def read_clock() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The process's shared objects; `internal_key` signs in this server's own children (built-in provisioners)."""
+    """The process's shared objects; `internal_key` signs in this server's own children (built-in provisioners);
+    `terraform` goes with every job."""
 
     settings: ServerSettings
     pool: asyncpg.Pool
@@ -28,4 +30,5 @@ class Services:
     deployment_id: UUID
     organization_id: UUID
     internal_key: str
+    terraform: TerraformSettings = TerraformSettings()
     now: Callable[[], datetime] = read_clock

@@ -7,6 +7,7 @@ import msgspec
 
 from devyard.server.db.pool import Connection
 from devyard.server.jobs.queries import JobRow
+from devyard.server.packages.actions import keep_with_version
 from devyard.server.services import Services
 from devyard.server.templates import version_queries
 from devyard.server.templates.planned import keep_planned
@@ -44,6 +45,7 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         external_auths=result.external_auths,
         warnings=result.warnings,
     )
+    await keep_with_version(connection, job.template_version_id, result)
 
 
 async def complete_dry_run(connection: Connection, services: Services, job: JobRow, result: DryRunDone) -> None:
