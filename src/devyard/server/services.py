@@ -1,7 +1,7 @@
 """What routes and loops are given: one object, built once by `app.open_app`, in order, by hand."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -30,5 +30,5 @@ class Services:
     deployment_id: UUID
     organization_id: UUID
     internal_key: str
-    terraform: TerraformSettings = TerraformSettings()
+    terraform: TerraformSettings = field(default_factory=TerraformSettings)
     now: Callable[[], datetime] = read_clock

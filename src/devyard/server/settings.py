@@ -92,8 +92,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     terraform_hosts: Annotated[
         str | None,
         Option(
-            help="Registry hosts with addresses of their own, HOST=URL separated by commas: modules and providers of "
-            "HOST come from URL/v1/modules/ and URL/v1/providers/, without discovery. For every provisioner."
+            help="Registry hosts with addresses of their own, HOST=URL separated by commas: modules and providers "
+            "of HOST come from URL/v1/modules/ and URL/v1/providers/, without discovery. For every provisioner."
         ),
     ] = None
     terraform_cli_config: Annotated[

@@ -38,7 +38,8 @@ def _read_config(settings: ServerSettings) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise OptionError(f"terraform_cli_config: {path} cannot be read: {os.strerror(error.errno or 0)}.") from None
+        why = os.strerror(error.errno or 0)
+        raise OptionError(f"terraform_cli_config: {path} cannot be read: {why}.") from None
     if len(data) > MAX_CONFIG_BYTES:
         raise OptionError(f"terraform_cli_config: {path} is larger than {MAX_CONFIG_BYTES} bytes.")
     try:
@@ -51,7 +52,7 @@ def _read_config(settings: ServerSettings) -> str:
 
 
 def check_cli_config(text: str) -> None:
-    """Raises ValueError for what is no sequence of the allowed blocks. The message holds nothing of their inside."""
+    """Raises ValueError for what is no sequence of the allowed blocks; its message shows nothing of them."""
     at, depth = 0, 0
     expects_block, labels = True, 0
     while at < len(text):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from devyard.provisioner.engine.stopping import Stop
 from devyard.provisioner.jobs.joblog import JobLog
+from devyard.provisioner.jobs.packing import pack_version
 from devyard.provisioner.jobs.workplace import (
     JobLink,
     Tools,
@@ -41,7 +42,9 @@ async def import_version(
         warnings = dict.fromkeys((*([warning] if warning else []), *starting.warnings, *stopping.warnings))
         for text in (*starting.warnings, *stopping.warnings):
             log.say(text, "warn")
-        return ImportDone(
+        with place.timed("pack"):
+            packed = await pack_version(tools, job, place.template, link, log)
+        done = ImportDone(
             job_id=job.job_id,
             lease_id=job.lease_id,
             seq=0,
@@ -53,9 +56,14 @@ async def import_version(
             agent_resources=find_agent_resources(graph),
             external_auths=tuple(dict.fromkeys(auth.id for auth in capture.external_auths)),
             readme=place.template.read_readme(),
-            warnings=tuple(warnings),
+            warnings=(*warnings, *packed.warnings),
             timings=tuple(place.timings),
+            packages=packed.packages,
+            lock_file=packed.lock_file,
         )
+    if packed.packages:
+        await tools.templates.forget(job.archive)
+    return done
 
 
 async def _read_graph(place: Workplace) -> Graph:

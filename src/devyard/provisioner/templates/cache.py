@@ -71,7 +71,7 @@ class TemplateCache:
     ) -> AsyncIterator[Template]:
         """The version, made ready if need be: `fetch` downloads it, `init` runs Terraform's in a directory.
 
-        With `packs`, `init` runs only where they do not suffice. Raises ArchiveError, and what the callables raise.
+        With `packs`, `init` runs only where they do not suffice. Raises ArchiveError, and what those raise.
         """
         name = name_version(archive, packs.packages, packs.lock_file) if packs else archive.sha256
         place = self._directory / _check_digest(name)

@@ -38,7 +38,7 @@ def pack_directory(source: Path, target: Path, max_bytes: int) -> tuple[str, int
         with target.open("xb") as file:
             sink = _Sink(file, max_bytes)
             with (
-                gzip.GzipFile("", "wb", LEVEL, sink, mtime=0) as zipped,  # type: ignore[arg-type]  # it only writes
+                gzip.GzipFile("", "wb", LEVEL, sink, mtime=0) as zipped,
                 tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
             ):
                 for relative, path in _list_entries(source):
@@ -96,9 +96,10 @@ def _add(tar: tarfile.TarFile, relative: str, path: Path, source: Path) -> None:
     entry = tarfile.TarInfo(relative)
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        if not path.resolve().is_relative_to(source.resolve()) or os.readlink(path).startswith("/"):
+        destination = str(path.readlink())
+        if destination.startswith("/") or not path.resolve().is_relative_to(source.resolve()):
             raise PackageError(f"{relative} is a link that leads out of it")
-        entry.type, entry.linkname = tarfile.SYMTYPE, os.readlink(path)
+        entry.type, entry.linkname = tarfile.SYMTYPE, destination
         tar.addfile(entry)
     elif stat.S_ISDIR(status.st_mode):
         entry.type, entry.mode = tarfile.DIRTYPE, 0o755

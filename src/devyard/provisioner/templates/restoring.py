@@ -24,7 +24,10 @@ MODULES = "modules/modules.json"
 
 
 class Packs(msgspec.Struct, frozen=True):
-    """What a version was packed with. `fetch` downloads a package, `say` tells people, `platform` is this machine's."""
+    """What a version was packed with. `fetch` downloads a package, `say` tells people.
+
+    `platform`: this machine's, as Terraform names it.
+    """
 
     packages: tuple[Package, ...]
     lock_file: bytes
