@@ -33,3 +33,5 @@ CREATE TABLE template_version_packages (
 CREATE INDEX template_version_packages_package ON template_version_packages (package_id);
 
 ALTER TABLE template_versions ADD COLUMN lock_file bytea NOT NULL DEFAULT '';
+
+CREATE INDEX templates_deleted ON templates (deleted_at) WHERE deleted_at IS NOT NULL;
