@@ -7,10 +7,6 @@ machine's speed drifts. Everything runs on loopback and is bounded by --rounds.
 """
 
 import argparse
-import json
-import os
-import secrets
-import signal
 import statistics
 import subprocess
 import sys
@@ -19,9 +15,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import httpx
-
-PYTHON = [sys.executable, "-m", "devyard"]
+from benchserver import PYTHON, BenchServer
 
 
 def main() -> None:
@@ -37,10 +31,10 @@ class Journey:
 
     def __init__(self, root: Path, rounds: int) -> None:
         self.root, self.rounds = root, rounds
-        self.password = secrets.token_urlsafe(18)
+        self.server = BenchServer(root)
+        self.environment = self.server.environment
+        self.start, self.stop, self.cli = self.server.start, self.server.stop, self.server.cli
         self.figures: dict[str, list[float]] = {}
-        keep = {k: v for k, v in os.environ.items() if not k.startswith(("DEVYARD_", "CODER_"))}
-        self.environment = {**keep, "HOME": str(root)}
 
     def run(self) -> None:
         self.note_commands("bare `python -c pass`", [sys.executable, "-c", "pass"])
@@ -57,42 +51,8 @@ class Journey:
             self.stop(process)
         self.report()
 
-    def start(self) -> tuple[subprocess.Popen[bytes], float]:
-        record = self.root / "data" / "server.json"
-        record.unlink(missing_ok=True)
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            [*PYTHON, "server", "--data-dir", str(self.root / "data"), "--http-address", "127.0.0.1:0"],
-            env={
-                **self.environment,
-                "DEVYARD_FIRST_USER_EMAIL": "bench@example.com",
-                "DEVYARD_FIRST_USER_USERNAME": "bench",
-                "DEVYARD_FIRST_USER_PASSWORD": self.password,
-            },
-            stdout=(self.root / "server.log").open("ab"),
-            stderr=subprocess.STDOUT,
-        )
-        while time.perf_counter() - began < 60:
-            try:
-                self.url = json.loads(record.read_text())["access_url"]
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
-                    return process, (time.perf_counter() - began) * 1000
-            except (OSError, ValueError, httpx.HTTPError):
-                pass
-            time.sleep(0.01)
-        raise SystemExit((self.root / "server.log").read_text()[-4000:])
-
-    def stop(self, process: subprocess.Popen[bytes]) -> None:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
     def measure(self) -> None:
-        login = httpx.post(
-            f"{self.url}/api/v2/users/login", json={"email": "bench@example.com", "password": self.password}
-        )
-        token = login.json()["session_token"]
-        self.api = httpx.Client(base_url=f"{self.url}/api/v2", headers={"Coder-Session-Token": token}, timeout=60)
-        self.cli("login", self.url, "--token", token)
+        self.api = self.server.sign_in()
         self.cli("templates", "init", "--id", "local", str(self.root / "local"))
         began = time.perf_counter()
         self.cli("templates", "push", "local", "-d", str(self.root / "local"), "--yes")
@@ -160,9 +120,6 @@ class Journey:
             subprocess.run(command, env=self.environment, check=True, stdout=subprocess.DEVNULL)
             if number:
                 self.figures.setdefault(name, []).append((time.perf_counter() - began) * 1000)
-
-    def cli(self, *arguments: str) -> None:
-        subprocess.run([*PYTHON, *arguments], env=self.environment, check=True, stdout=subprocess.DEVNULL)
 
     def report(self) -> None:
         print("| what | median ms | min | max |\n|---|---|---|---|")

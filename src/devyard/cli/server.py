@@ -8,11 +8,19 @@ import click
 from devyard.runtime.imports import quick_imports
 
 with quick_imports():
+    from devyard.cli.lazy import Entry, LazyGroup
     from devyard.server.options import OptionError
     from devyard.server.settings import click_options, load_settings
 
 
-@click.group(invoke_without_command=True)
+SUBCOMMANDS = {
+    "encryption": Entry(
+        "devyard.cli.serverencryption:encryption", "Keys that secrets in the database are sealed with."
+    ),
+}
+
+
+@click.group(cls=LazyGroup, entries=SUBCOMMANDS, invoke_without_command=True)
 @click_options()
 @click.pass_context
 def server(context: click.Context, /, **flags: str | None) -> None:

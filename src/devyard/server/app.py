@@ -24,12 +24,16 @@ from devyard.server.db.pool import open_pool
 from devyard.server.db.wakeups import Wakeups
 from devyard.server.deployment import api as deployment
 from devyard.server.deployment.actions import make_deployment
+from devyard.server.encryption import loops as encryption
+from devyard.server.encryption.actions import load_keyring
 from devyard.server.files import api as files
 from devyard.server.http.edge import AsgiApp, Edge
 from devyard.server.http.guard import AGENT, PROVISIONER, Gate
 from devyard.server.http.routing import build_app
 from devyard.server.jobs.loops import PERIOD_S as REAP_S
 from devyard.server.jobs.loops import Reaper
+from devyard.server.jobs.waiting import PERIOD_S as WAITING_S
+from devyard.server.jobs.waiting import fail_hopeless
 from devyard.server.organizations import api as organizations
 from devyard.server.provisioners import api as provisioners
 from devyard.server.provisioners.link.hub import ProvisionerHub
@@ -68,12 +72,14 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
 
     Raises:
         DatabaseTooNew: a newer Devyard has migrated the database.
+        KeysError: the encryption keys can't be read, or one that the database needs is not among them.
     """
     if not settings.postgres_url:
         raise ValueError("open_app needs settings with the URL of a running database")
     await migrate(settings.postgres_url)
+    keyring = await load_keyring(settings)
     async with AsyncExitStack() as stack:
-        pool = await open_pool(settings.postgres_url)
+        pool = await open_pool(settings.postgres_url, keyring)
         stack.push_async_callback(close_pool, pool)
         services = await stack.enter_async_context(open_services(settings, pool, internal_key))
         hub = await stack.enter_async_context(AgentHub(services))
@@ -164,7 +170,9 @@ def list_loops(gate: Gate) -> list[Loop]:
     reaper = Reaper(gate.services)
     return [
         Loop("give up lost jobs", REAP_S, reaper.run_round),
+        Loop("fail jobs without provisioner", WAITING_S, lambda: fail_hopeless(gate.services)),
         Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool)),
         Loop("flush refused log-ins", FLUSH_S, lambda: gate.refusals.flush(pool)),
         *retention.list_loops(gate.services),
+        *encryption.list_loops(gate.services),
     ]

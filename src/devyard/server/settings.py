@@ -61,6 +61,21 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             help="PostgreSQL database to use instead of the embedded one.", shape="postgres_url", is_secret=True
         ),
     ] = None
+    encryption_keys_file: Annotated[
+        Path | None,
+        Option(
+            help="File of the keys that secrets in the database are sealed with; made at the first start.",
+            shape="path",
+            default_text="encryption.keys in data_dir",
+        ),
+    ] = None
+    encryption_keys: Annotated[
+        str | None,
+        Option(
+            help="These keys instead of a file, separated by commas: base64 of 32 bytes each; the first seals.",
+            is_secret=True,
+        ),
+    ] = None
     provisioners: Annotated[
         int, Option(help="Built-in provisioners to run; each runs one build at a time.", minimum=0, maximum=64)
     ] = 3
@@ -135,6 +150,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Option(help="Whether users may rename workspaces; a name may be part of what Terraform made."),
     ] = False
+    max_wait_for_provisioner: Annotated[
+        dt.timedelta,
+        Option(help="Time after which a job fails that no connected provisioner can take; 0 for never."),
+    ] = dt.timedelta(minutes=30)
     keep_agent_logs: Annotated[
         dt.timedelta,
         Option(help="Time that logs of agents are kept, save those of a workspace's latest build; 0 for ever."),
@@ -189,6 +208,11 @@ def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -
             values[field.name] = read_value(field, raw, sources[field.name])
     values["data_dir"] = (values.get("data_dir") or default_data_dir(environ)).absolute()
     settings = ServerSettings(**values)
+    if sources["encryption_keys"].startswith("--"):
+        raise OptionError(
+            "--encryption-keys: everybody on the machine can read a command line; "
+            "name a file by --encryption-keys-file, or set DEVYARD_ENCRYPTION_KEYS."
+        )
     if settings.session_duration <= dt.timedelta(0):
         raise OptionError(f"{sources['session_duration']}: session_duration must be longer than nothing.")
     return LoadedSettings(with_access_url(settings), sources)

@@ -71,6 +71,7 @@ class Template(msgspec.Struct):
     require_active_version: bool
     max_port_share_level: str
     use_classic_parameter_flow: bool = False
+    cors_behavior: str = "simple"
     deleted: bool = False
 
 
@@ -116,6 +117,8 @@ class CreateTemplateRequest(msgspec.Struct):
     disable_everyone_group_access: bool = False
     require_active_version: bool = False
     max_port_share_level: str | None = None
+    use_classic_parameter_flow: bool | None = None
+    cors_behavior: str | None = None
 
 
 class UpdateTemplateRequest(msgspec.Struct):
@@ -127,8 +130,47 @@ class UpdateTemplateRequest(msgspec.Struct):
     icon: str | None = None
     default_ttl_ms: int | None = None
     activity_bump_ms: int | None = None
+    autostop_requirement: AutostopRequirement | None = None
+    autostart_requirement: AutostartRequirement | None = None
+    allow_user_autostart: bool | None = None
+    allow_user_autostop: bool | None = None
     allow_user_cancel_workspace_jobs: bool | None = None
+    failure_ttl_ms: int | None = None
+    time_til_dormant_ms: int | None = None
+    time_til_dormant_autodelete_ms: int | None = None
+    update_workspace_last_used_at: bool = False
+    update_workspace_dormant_at: bool = False
+    require_active_version: bool | None = None
     deprecation_message: str | None = None
+    disable_everyone_group_access: bool = False
+    max_port_share_level: str | None = None
+    use_classic_parameter_flow: bool | None = None
+    cors_behavior: str | None = None
+
+
+class ArchiveVersionsRequest(msgspec.Struct):
+    """`all`: every version that no workspace uses; else only those whose import failed."""
+
+    all: bool = False
+
+
+class ArchiveVersionsResponse(msgspec.Struct):
+    """The versions that were hidden."""
+
+    template_id: UUID
+    archived_ids: list[UUID]
+
+
+class TemplateExample(msgspec.Struct):
+    """A template to begin with; its `id` goes into `example_id` of a new version."""
+
+    id: str
+    url: str
+    name: str
+    description: str
+    icon: str
+    tags: list[str]
+    markdown: str
 
 
 class UpdateActiveVersionRequest(msgspec.Struct):

@@ -14,6 +14,7 @@ import msgspec
 
 from devyard.provisioner.provider.protocol import tfplugin5_pb2 as pb
 
+
 def attribute(name: str, **flags: bool) -> pb.Schema.Attribute:
     return pb.Schema.Attribute(name=name, type=b'"string"', **flags)
 

@@ -23,7 +23,7 @@ from devyard.cli.output import note
 from devyard.cli.quickstart.localserver import LocalServer, choose_address
 from devyard.cli.settings import Settings, variables
 from devyard.cli.templates.archive import pack_directory
-from devyard.cli.templates.starters import find_starters
+from devyard.runtime.starters import find_starters
 from devyard.sdk import templates, users, workspaces
 from devyard.sdk.client import Client
 from devyard.sdk.session import Session, read_session, write_private, write_session

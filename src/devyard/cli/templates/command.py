@@ -54,7 +54,7 @@ def templates() -> None:
 @click.pass_obj
 def init(settings: Settings, directory: Path | None, starter: str) -> None:
     """Make a directory with a starter template."""
-    from devyard.cli.templates.starters import find_starters
+    from devyard.runtime.starters import find_starters
 
     starters = find_starters()
     if not starter and len(starters) == 1:
@@ -131,14 +131,14 @@ def edit(
 ) -> None:
     """Change a template's settings; what is not given stays."""
     request = UpdateTemplateRequest(
-        new_name,
-        display_name,
-        description,
-        icon,
-        _milliseconds(default_ttl),
-        _milliseconds(activity_bump),
-        allow_user_cancel_workspace_jobs,
-        deprecated,
+        name=new_name,
+        display_name=display_name,
+        description=description,
+        icon=icon,
+        default_ttl_ms=_milliseconds(default_ttl),
+        activity_bump_ms=_milliseconds(activity_bump),
+        allow_user_cancel_workspace_jobs=allow_user_cancel_workspace_jobs,
+        deprecation_message=deprecated,
     )
     if request == UpdateTemplateRequest():
         raise CommandFailed("Nothing to change was given. See: devyard templates edit --help")

@@ -60,6 +60,7 @@ async def import_version(
             timings=tuple(place.timings),
             packages=packed.packages,
             lock_file=packed.lock_file,
+            workspace_tags={key: value for tags in capture.workspace_tags for key, value in tags.items()},
         )
     if packed.packages:
         await tools.templates.forget(job.archive)

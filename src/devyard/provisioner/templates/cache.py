@@ -28,7 +28,7 @@ from devyard.provisioner.templates.variables import list_variables, read_configu
 from devyard.wire.provisionerlink import Archive
 from devyard.wire.provisionerresults import TemplateVariableResult
 
-MAX_ARCHIVE_BYTES = 64 << 20
+MAX_ARCHIVE_BYTES = 100 << 20
 MAX_README_BYTES = 256 << 10
 _BACKEND_OVERRIDE = "devyard_override.tf"
 

@@ -23,7 +23,7 @@ def make_manifest(services: Services, row: ManifestRow, expires_at: int) -> agen
         owner_email=row.owner_email,
         access_url=services.settings.access_url,
         directory=row.directory,
-        environment=row.environment,
+        environment=row.variables,
         motd_file=row.motd_file,
         startup_behavior=cast("StartupBehavior", row.startup_behavior),
         scripts=[

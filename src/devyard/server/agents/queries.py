@@ -10,7 +10,9 @@ from uuid import UUID
 import msgspec
 
 from devyard.server.agents.rules import AWAY_AFTER_S, AgentTimes, TokenHolder
-from devyard.server.db.pool import Executor
+from devyard.server.db.pool import Executor, keyring_of
+from devyard.server.encryption.keyring import Keyring
+from devyard.server.encryption.places import AGENT_ENVIRONMENT, GIT_KEY, SCRIPT
 from devyard.wire import agentlink
 from devyard.wire.enums import AgentLifecycle, AppHealth, JobStatus, Transition
 from devyard.wire.workspaces import AgentLog
@@ -73,7 +75,8 @@ class AgentRow(msgspec.Struct, frozen=True):
     arch: str
     instance_id: str
     directory: str
-    environment: dict[str, str]
+    environment: dict[str, str] | str
+    """A text only where it is still sealed."""
     connection_timeout_s: int
     troubleshooting_url: str
     startup_behavior: str
@@ -95,6 +98,12 @@ class AgentRow(msgspec.Struct, frozen=True):
     apps: list[AppRow] = []
     scripts: list[ScriptRow] = []
     log_sources: list[LogSourceRow] = []
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment, opened."""
+        assert not isinstance(self.environment, str)
+        return self.environment
 
     @property
     def times(self) -> AgentTimes:
@@ -162,7 +171,24 @@ async def get_agent(connection: Executor, agent_id: UUID) -> AgentPlace | None:
     if row is None:
         return None
     fields = dict(row)
-    return AgentPlace(agent=_decode_agent(fields.pop("agent")), **fields)
+    agent = open_agent(_decode_agent(fields.pop("agent")), keyring_of(connection))
+    return AgentPlace(agent=agent, **fields)
+
+
+def open_agent(row: AgentRow, keyring: Keyring) -> AgentRow:
+    """The agent that `AGENT_JSON` selected, with what is sealed of it opened."""
+    return msgspec.structs.replace(
+        row,
+        environment=keyring.open_json(AGENT_ENVIRONMENT, row.id, row.environment),
+        scripts=_open_scripts(row.scripts, keyring),
+    )
+
+
+def _open_scripts(scripts: Sequence[ScriptRow], keyring: Keyring) -> list[ScriptRow]:
+    return [
+        msgspec.structs.replace(script, script=keyring.open_text(SCRIPT, script.id, script.script))
+        for script in scripts
+    ]
 
 
 async def list_token_holders(
@@ -226,7 +252,7 @@ class ManifestRow(msgspec.Struct, frozen=True):
     owner_email: str
     git_private_key: str
     directory: str
-    environment: dict[str, str]
+    environment: dict[str, str] | str
     motd_file: str
     startup_behavior: str
     lifecycle: AgentLifecycle
@@ -234,6 +260,12 @@ class ManifestRow(msgspec.Struct, frozen=True):
     scripts: list[ScriptRow]
     metadata: list[agentlink.MetadataItem]
     apps: list[agentlink.App]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment, opened."""
+        assert not isinstance(self.environment, str)
+        return self.environment
 
 
 _decode_manifest = msgspec.json.Decoder(ManifestRow).decode
@@ -263,7 +295,15 @@ async def get_manifest(connection: Executor, agent_id: UUID) -> ManifestRow | No
         """,
         agent_id,
     )
-    return None if text is None else _decode_manifest(text)
+    if text is None:
+        return None
+    row, keyring = _decode_manifest(text), keyring_of(connection)
+    return msgspec.structs.replace(
+        row,
+        environment=keyring.open_json(AGENT_ENVIRONMENT, row.agent_id, row.environment),
+        git_private_key=keyring.open_text(GIT_KEY, row.owner_id, row.git_private_key),
+        scripts=_open_scripts(row.scripts, keyring),
+    )
 
 
 class LatestBuildRow(msgspec.Struct, frozen=True):
@@ -366,9 +406,12 @@ async def get_git_key(connection: Executor, workspace_id: UUID) -> tuple[str, st
     """Public and private key of a workspace's owner, or None where there is none."""
     row = await connection.fetchrow(
         """-- agents.get_git_key
-        SELECT u.git_public_key, u.git_private_key FROM users u JOIN workspaces w ON w.owner_id = u.id
+        SELECT u.id, u.git_public_key, u.git_private_key FROM users u JOIN workspaces w ON w.owner_id = u.id
         WHERE w.id = $1 AND u.git_private_key <> ''
         """,
         workspace_id,
     )
-    return (row["git_public_key"], row["git_private_key"]) if row else None
+    if row is None:
+        return None
+    private_key = keyring_of(connection).open_text(GIT_KEY, row["id"], row["git_private_key"])
+    return row["git_public_key"], private_key

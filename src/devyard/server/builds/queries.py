@@ -11,12 +11,13 @@ from uuid import UUID
 
 import msgspec
 
-from devyard.server.agents.queries import AGENT_JSON, AgentRow
-from devyard.server.db.pool import Executor
+from devyard.server.agents.queries import AGENT_JSON, AgentRow, open_agent
+from devyard.server.db.pool import Executor, keyring_of
+from devyard.server.encryption.keyring import Keyring
+from devyard.server.encryption.places import STATE
 from devyard.server.jobs.queries import JOB_COLUMNS_PREFIXED, JobRow, job_from
 from devyard.wire.enums import JobStatus, Transition
 from devyard.wire.parameters import ParameterDefinition
-from devyard.wire.provisionerresults import Timing
 
 
 class ResourceMetadataRow(msgspec.Struct, frozen=True):
@@ -109,10 +110,16 @@ _BUILD_FIELDS = tuple(
 _decode_resources = msgspec.json.Decoder(list[ResourceRow]).decode
 
 
-def build_from(record: Mapping[str, Any]) -> BuildRow:
+def build_from(record: Mapping[str, Any], keyring: Keyring) -> BuildRow:
     """The build of a record that was selected with `BUILD_COLUMNS`."""
     values = {field: record[column] for field, column in _BUILD_FIELDS}
-    return BuildRow(job=job_from(record), resources=_decode_resources(record["resources"]), **values)
+    resources = [
+        msgspec.structs.replace(resource, agents=[open_agent(agent, keyring) for agent in resource.agents])
+        if resource.agents
+        else resource
+        for resource in _decode_resources(record["resources"])
+    ]
+    return BuildRow(job=job_from(record), resources=resources, **values)
 
 
 async def get_build(connection: Executor, build_id: UUID) -> BuildRow | None:
@@ -124,7 +131,7 @@ async def get_build(connection: Executor, build_id: UUID) -> BuildRow | None:
         """,  # noqa: S608
         build_id,
     )
-    return build_from(record) if record else None
+    return build_from(record, keyring_of(connection)) if record else None
 
 
 async def get_build_by_number(connection: Executor, workspace_id: UUID, number: int) -> BuildRow | None:
@@ -137,7 +144,7 @@ async def get_build_by_number(connection: Executor, workspace_id: UUID, number: 
         workspace_id,
         number,
     )
-    return build_from(record) if record else None
+    return build_from(record, keyring_of(connection)) if record else None
 
 
 async def list_builds(
@@ -164,7 +171,8 @@ async def list_builds(
         after_id,
         since,
     )
-    return [build_from(record) for record in records]
+    keyring = keyring_of(connection)
+    return [build_from(record, keyring) for record in records]
 
 
 class VersionRow(msgspec.Struct, frozen=True):
@@ -177,6 +185,7 @@ class VersionRow(msgspec.Struct, frozen=True):
     archived: bool
     file_id: UUID
     tags: dict[str, str]
+    workspace_tags: dict[str, str]
     job_status: JobStatus
     parameters: list[ParameterDefinition]
     presets: list[dict[str, Any]]
@@ -192,7 +201,7 @@ async def get_version(connection: Executor, version_id: UUID) -> VersionRow | No
     row = await connection.fetchrow(
         """-- builds.get_version
         SELECT v.id, v.name, v.template_id, v.organization_id, v.archived, j.file_id, j.tags,
-               j.status AS job_status, v.parameters, v.presets, t.active_version_id,
+               v.workspace_tags, j.status AS job_status, v.parameters, v.presets, t.active_version_id,
                t.deleted_at IS NOT NULL AS template_is_deleted,
                coalesce(t.deprecation_message, '') AS deprecation_message,
                coalesce(t.require_active_version, false) AS require_active_version,
@@ -254,13 +263,16 @@ async def get_newest_state(connection: Executor, workspace_id: UUID, up_to: int)
     """The state of the last build up to number `up_to` that has one."""
     row = await connection.fetchrow(
         """-- builds.get_newest_state
-        SELECT state, state_serial AS serial, state_lineage AS lineage FROM workspace_builds
+        SELECT id, state, state_serial AS serial, state_lineage AS lineage FROM workspace_builds
         WHERE workspace_id = $1 AND build_number <= $2 AND state <> '' ORDER BY build_number DESC LIMIT 1
         """,
         workspace_id,
         up_to,
     )
-    return StateRow(**row) if row else StateRow(state=b"", serial=-1, lineage="")
+    if row is None:
+        return StateRow(state=b"", serial=-1, lineage="")
+    state = keyring_of(connection).open_bytes(STATE, row["id"], row["state"])
+    return StateRow(state=state, serial=row["serial"], lineage=row["lineage"])
 
 
 async def get_newest_state_head(connection: Executor, workspace_id: UUID, up_to: int) -> tuple[str, int]:
@@ -274,65 +286,3 @@ async def get_newest_state_head(connection: Executor, workspace_id: UUID, up_to:
         up_to,
     )
     return (row["state_lineage"], row["state_serial"]) if row else ("", -1)
-
-
-async def get_timings(connection: Executor, build_id: UUID) -> list[Timing]:
-    """Spans that the provisioner measured."""
-    timings = await connection.fetchval(
-        """-- builds.get_timings
-        SELECT j.timings FROM provisioner_jobs j JOIN workspace_builds b ON b.job_id = j.id WHERE b.id = $1
-        """,
-        build_id,
-    )
-    return msgspec.convert(timings or [], list[Timing])
-
-
-class AgentTimingRow(msgspec.Struct, frozen=True):
-    """An agent's way from the build's end to its connection."""
-
-    agent_id: UUID
-    agent_name: str
-    created_at: datetime
-    first_connected_at: datetime
-
-
-async def list_agent_timings(connection: Executor, build_id: UUID) -> list[AgentTimingRow]:
-    """Agents of a build that have connected."""
-    rows = await connection.fetch(
-        """-- builds.list_agent_timings
-        SELECT id AS agent_id, name AS agent_name, created_at, first_connected_at FROM workspace_agents
-        WHERE build_id = $1 AND first_connected_at IS NOT NULL ORDER BY name
-        """,
-        build_id,
-    )
-    return [AgentTimingRow(**row) for row in rows]
-
-
-class ScriptTimingRow(msgspec.Struct, frozen=True):
-    """A finished run of an agent's script."""
-
-    agent_id: UUID
-    agent_name: str
-    display_name: str
-    stage: str
-    status: str
-    exit_code: int
-    started_at: datetime
-    ended_at: datetime
-
-
-async def list_script_timings(connection: Executor, build_id: UUID) -> list[ScriptTimingRow]:
-    """The last 500 script runs of a build's agents, oldest first."""
-    rows = await connection.fetch(
-        """-- builds.list_script_timings
-        SELECT * FROM (
-            SELECT a.id AS agent_id, a.name AS agent_name, s.display_name, r.stage, r.status, r.exit_code,
-                   r.started_at, r.ended_at
-            FROM workspace_agents a JOIN workspace_agent_scripts s ON s.agent_id = a.id
-            JOIN workspace_agent_script_runs r ON r.script_id = s.id
-            WHERE a.build_id = $1 ORDER BY r.id DESC LIMIT 500
-        ) runs ORDER BY started_at
-        """,
-        build_id,
-    )
-    return [ScriptTimingRow(**row) for row in rows]

@@ -51,7 +51,11 @@ def _resource_row(
         "hide": resource.hide,
         "icon": resource.icon,
         "daily_cost": resource.daily_cost,
-        "metadata": msgspec.to_builtins(resource.metadata),
+        # What is masked for everyone need not be kept.
+        "metadata": [
+            msgspec.to_builtins(msgspec.structs.replace(item, value="") if item.sensitive else item)
+            for item in resource.metadata
+        ],
         "created_at": now,
     }
 

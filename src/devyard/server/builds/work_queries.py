@@ -10,7 +10,9 @@ from uuid import UUID
 
 import msgspec
 
-from devyard.server.db.pool import Connection
+from devyard.server.db.pool import Connection, keyring_of
+from devyard.server.encryption.keyring import Keyring
+from devyard.server.encryption.places import AGENT_ENVIRONMENT, GIT_KEY, SCRIPT, STATE, VARIABLE_VALUES
 from devyard.wire.enums import Transition
 from devyard.wire.parameters import ParameterDefinition
 from devyard.wire.provisionerlink import Variable
@@ -74,7 +76,12 @@ async def get_work(connection: Connection, job_id: UUID) -> WorkRow | None:
         """,
         job_id,
     )
-    return msgspec.convert(dict(row), WorkRow) if row else None
+    if row is None:
+        return None
+    keyring, fields = keyring_of(connection), dict(row)
+    fields["owner_private_key"] = keyring.open_text(GIT_KEY, row["owner_id"], row["owner_private_key"])
+    fields["variable_values"] = keyring.open_json(VARIABLE_VALUES, row["version_id"], row["variable_values"])
+    return msgspec.convert(fields, WorkRow)
 
 
 async def delete_build_keys(connection: Connection, workspace_id: UUID) -> None:
@@ -96,7 +103,7 @@ async def update_state(connection: Connection, build_id: UUID, *, state: bytes, 
         WHERE id = $1
         """,
         build_id,
-        state,
+        keyring_of(connection).seal_bytes(STATE, build_id, state),
         serial,
         lineage,
     )
@@ -200,7 +207,17 @@ async def insert_rows(connection: Connection, table: str, rows: Sequence[dict[st
     """Rows of one of the tables of `_INSERTS`, in one round trip."""
     if rows:
         columns = _INSERTS[table]
+        rows = [_seal_row(keyring_of(connection), table, row) for row in rows]
         await connection.executemany(_STATEMENTS[table], [[row[column] for column in columns] for row in rows])
+
+
+def _seal_row(keyring: Keyring, table: str, row: dict[str, Any]) -> dict[str, Any]:
+    if table == AGENT_ENVIRONMENT.table:
+        sealed = keyring.seal_json(AGENT_ENVIRONMENT, row["id"], row["environment"])
+        return {**row, "environment": sealed}
+    if table == SCRIPT.table:
+        return {**row, "script": keyring.seal_text(SCRIPT, row["id"], row["script"])}
+    return row
 
 
 def list_tables() -> Iterable[str]:

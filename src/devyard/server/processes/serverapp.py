@@ -14,6 +14,10 @@ from devyard.server.settings import ServerSettings
 DEFAULT_APP = "devyard.server.app:open_app"
 
 
+class StartRefused(Exception):
+    """The application can't serve as things are, and trying again would not help; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class ServerApp:
     """An opened application: its ASGI callable, and the raw Ed25519 public keys of stream tickets by id."""

@@ -207,6 +207,9 @@ class _Supervisor:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def _on_api_output(self, line: bytes) -> None:
+        if b'"refused"' in line:
+            self._on_refusal(line)
+            return
         if self._is_ready or self._ended.is_set() or b'"ready"' not in line:
             return
         self._is_ready = True
@@ -218,6 +221,15 @@ class _Supervisor:
             self._start_child(self._provisioner_spec(number))
             for number in range(1, self._settings.provisioners + 1)
         ]
+
+    def _on_refusal(self, line: bytes) -> None:
+        """An API process can't serve as things are: at the first start that ends the server, with its reason."""
+        with contextlib.suppress(msgspec.MsgspecError):
+            reason = msgspec.json.decode(line, type=dict[str, str]).get("refused", "")
+            _log.error("api_refuses", reason=reason)
+            if not self._is_ready and not self._ended.is_set():
+                self._failure = f"The server cannot start. {reason}"
+                self._ended.set()
 
     def _on_vital_exit(self, name: str, child: Callable[[], Child | None]) -> Callable[[str], None]:
         """A child without which the server never became ready ends it after a few attempts."""

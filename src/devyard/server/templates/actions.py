@@ -14,6 +14,18 @@ from devyard.wire.errors import Conflict, NotFound
 from devyard.wire.templates import CreateTemplateRequest, UpdateTemplateRequest
 
 DEFAULT_BUMP_MS = 3_600_000
+CHANGEABLE = (
+    "name",
+    "display_name",
+    "description",
+    "icon",
+    "default_ttl_ms",
+    "activity_bump_ms",
+    "allow_user_cancel_workspace_jobs",
+    "require_active_version",
+    "deprecation_message",
+)
+"""Settings with a column of their own; the others lie together in `settings`."""
 
 
 async def create_template(
@@ -68,28 +80,16 @@ async def update_template(
 ) -> TemplateRow:
     """Change what is given; what is absent stays. Raises Invalid, Conflict."""
     rules.check_template(request)
-    before = {
-        "name": template.name,
-        "display_name": template.display_name,
-        "description": template.description,
-        "icon": template.icon,
-        "default_ttl_ms": template.default_ttl_ms,
-        "activity_bump_ms": template.activity_bump_ms,
-        "allow_user_cancel_workspace_jobs": template.allow_user_cancel_workspace_jobs,
-        "deprecation_message": template.deprecation_message,
-    }
+    before = {field: getattr(template, field) for field in CHANGEABLE}
     given = {field: getattr(request, field) for field in before}
     after = {field: old if given[field] is None else given[field] for field, old in before.items()}
     after["name"] = after["name"] or template.name
     fields: dict[str, Any] = dict(after)
+    settings = rules.decide_settings(request, template.settings)
     async with transaction(services.pool) as connection:
-        await queries.update_template(
-            connection,
-            template.id,
-            settings=template.settings,
-            require_active_version=template.require_active_version,
-            **fields,
-        )
+        await queries.update_template(connection, template.id, settings=settings, **fields)
+        if request.update_workspace_last_used_at:
+            await queries.touch_workspaces(connection, template.id)
         await record(
             connection,
             actor,
@@ -97,8 +97,8 @@ async def update_template(
             "template",
             template.id,
             target=template.name,
-            before=before,
-            after=after,
+            before={**before, **rules.decide_settings(UpdateTemplateRequest(), template.settings)},
+            after={**after, **settings},
             organization_id=template.organization_id,
         )
         return _found(await queries.get_template(connection, template.id))
@@ -127,6 +127,27 @@ async def promote_version(services: Services, actor: Actor, template: TemplateRo
             after={"active_version_id": str(version.id)},
             organization_id=template.organization_id,
         )
+
+
+async def archive_versions(
+    services: Services, actor: Actor, template: TemplateRow, *, is_every: bool
+) -> list[UUID]:
+    """Hide failed versions, with `is_every` all that no workspace uses. The active one stays."""
+    async with transaction(services.pool) as connection:
+        archived = await version_queries.archive_unused(connection, template.id, is_every=is_every)
+        for version_id, name in archived:
+            await record(
+                connection,
+                actor,
+                "write",
+                "template_version",
+                version_id,
+                target=name,
+                before={"archived": False},
+                after={"archived": True},
+                organization_id=template.organization_id,
+            )
+    return [version_id for version_id, _ in archived]
 
 
 async def delete_template(services: Services, actor: Actor, template: TemplateRow) -> None:

@@ -11,15 +11,18 @@ from devyard.server.http.paging import read_page
 from devyard.server.jobs.matching import load_matched, load_queue
 from devyard.server.organizations.lookup import load_organization
 from devyard.server.services import Services
-from devyard.server.templates import actions, listing, queries, version_queries
+from devyard.server.templates import actions, examples, listing, queries, version_queries
 from devyard.server.templates.lookup import load_template, load_template_by_name, load_version_by_name
 from devyard.server.templates.queries import TemplateRow
 from devyard.server.templates.version_queries import VersionRow
 from devyard.server.templates.views import template_view, version_view
 from devyard.wire.errors import NotFound, Response
 from devyard.wire.templates import (
+    ArchiveVersionsRequest,
+    ArchiveVersionsResponse,
     CreateTemplateRequest,
     Template,
+    TemplateExample,
     TemplateVersion,
     UpdateActiveVersionRequest,
     UpdateTemplateRequest,
@@ -36,16 +39,16 @@ async def list_templates(actor: Actor, services: Services, q: str = "") -> list[
 
 
 @get("/templates/examples", opt=needs("template:read"))
-async def list_examples() -> list[dict[str, str]]:
-    """Examples on the server: none, the CLI brings its own."""
-    return []
+async def list_examples() -> list[TemplateExample]:
+    """Templates to begin with."""
+    return await examples.list_examples()
 
 
 @get("/organizations/{organization:str}/templates/examples", opt=needs("template:read"))
-async def list_organization_examples(actor: Actor, services: Services, organization: str) -> list[dict[str, str]]:
+async def list_organization_examples(actor: Actor, services: Services, organization: str) -> list[TemplateExample]:
     """The same, under the path of an organization."""
     await load_organization(services.pool, actor, organization)
-    return []
+    return await examples.list_examples()
 
 
 @get("/organizations/{organization:str}/templates", opt=needs("template:read"))
@@ -132,6 +135,16 @@ async def promote_version(
     return Response(message="Updated the active template version!")
 
 
+@post("/templates/{template:str}/versions/archive", opt=needs("template:update"), status_code=200)
+async def archive_versions(
+    actor: Actor, services: Services, template: str, data: ArchiveVersionsRequest
+) -> ArchiveVersionsResponse:
+    """Hide the versions that failed, or all that nobody uses."""
+    row = await load_template(services.pool, actor, template, "template:update")
+    archived = await actions.archive_versions(services, actor, row, is_every=data.all)
+    return ArchiveVersionsResponse(row.id, archived)
+
+
 @get("/templates/{template:str}/versions/{name:str}", opt=needs("template:read"))
 async def get_version_by_name(actor: Actor, services: Services, template: str, name: str) -> TemplateVersion:
     """A template's version by name."""
@@ -192,6 +205,7 @@ routes: list[Any] = [
     delete_template,
     list_versions,
     promote_version,
+    archive_versions,
     get_version_by_name,
     get_organization_version,
     get_previous_version,

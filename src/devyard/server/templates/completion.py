@@ -7,6 +7,7 @@ import msgspec
 
 from devyard.server.db.pool import Connection
 from devyard.server.jobs.queries import JobRow
+from devyard.server.jobs.tags import keep_workspace_tags
 from devyard.server.packages.actions import keep_with_version
 from devyard.server.services import Services
 from devyard.server.templates import version_queries
@@ -14,6 +15,7 @@ from devyard.server.templates.planned import keep_planned
 from devyard.wire.errors import Invalid
 from devyard.wire.parameters import check_definition
 from devyard.wire.provisionerlink import DryRunDone, ImportDone
+from devyard.wire.provisionerresults import TemplateVariableResult
 
 MAX_README_CHARS = 256 * 1024
 MAX_PARAMETERS = 500
@@ -38,7 +40,7 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         job.template_version_id,
         readme=result.readme[:MAX_README_CHARS].replace("\0", ""),
         parameters=_builtins(sorted(result.parameters, key=lambda parameter: parameter.order)),
-        variables=_builtins(result.variables),
+        variables=[keep_variable(variable) for variable in result.variables],
         presets=presets,
         resources=[*keep_planned("start", result.start_resources), *keep_planned("stop", result.stop_resources)],
         agent_resources=result.agent_resources,
@@ -46,12 +48,21 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         warnings=result.warnings,
     )
     await keep_with_version(connection, job.template_version_id, result)
+    if result.workspace_tags:
+        await keep_workspace_tags(connection, job.template_version_id, result.workspace_tags)
 
 
 async def complete_dry_run(connection: Connection, services: Services, job: JobRow, result: DryRunDone) -> None:
     """Keep what a start would make with its job."""
     kept = {"resources": keep_planned("start", result.resources)}
     await version_queries.update_result(connection, job.id, kept)
+
+
+def keep_variable(variable: TemplateVariableResult) -> dict[str, Any]:
+    """A variable as JSON; the default of a sensitive one is shown to nobody, so it is not kept."""
+    kept = msgspec.structs.replace(variable, default_value="") if variable.sensitive else variable
+    found: dict[str, Any] = msgspec.to_builtins(kept)
+    return found
 
 
 def _builtins(values: Any) -> list[Any]:

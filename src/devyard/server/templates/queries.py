@@ -164,6 +164,16 @@ async def update_template(
     )
 
 
+async def touch_workspaces(connection: Connection, template_id: UUID) -> None:
+    """All workspaces of a template count as used now."""
+    await connection.execute(
+        """-- templates.touch_workspaces
+        UPDATE workspaces SET last_used_at = now() WHERE template_id = $1 AND deleted_at IS NULL
+        """,
+        template_id,
+    )
+
+
 async def update_active_version(connection: Connection, template_id: UUID, version_id: UUID) -> None:
     """The version that new builds take."""
     await connection.execute(

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from devyard.server.names import MAX_DISPLAY_CHARS, check_name, check_text
@@ -11,8 +12,25 @@ from devyard.wire.templates import CreateTemplateRequest, UpdateTemplateRequest,
 MAX_VERSION_NAME_CHARS = 64
 MAX_MESSAGE_CHARS = 1024
 MAX_VARIABLES = 500
-MAX_TTL_MS = 30 * 24 * 3600 * 1000
+DAY_MS = 24 * 3600 * 1000
+MAX_TTL_MS = 30 * DAY_MS
+MAX_DORMANT_MS = 5 * 365 * DAY_MS
+MAX_WEEKS = 16
 PORT_SHARE_LEVELS = ("owner", "authenticated", "organization", "public")
+CORS_BEHAVIORS = ("simple", "passthru")
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_DEFAULT_SETTINGS: dict[str, Any] = {
+    "allow_user_autostart": True,
+    "allow_user_autostop": True,
+    "failure_ttl_ms": 0,
+    "time_til_dormant_ms": 0,
+    "time_til_dormant_autodelete_ms": 0,
+    "max_port_share_level": "owner",
+    "autostop_requirement": {},
+    "autostart_requirement": {},
+    "use_classic_parameter_flow": False,
+    "cors_behavior": "simple",
+}
 _VERSION_NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _FIRST = ("brisk", "calm", "clear", "deft", "eager", "fair", "keen", "kind", "lucid", "noble", "quick", "solid")
@@ -69,30 +87,65 @@ def check_template(request: CreateTemplateRequest | UpdateTemplateRequest) -> No
     problems += check_text("display_name", request.display_name or "", max_chars=MAX_DISPLAY_CHARS)
     problems += check_text("description", request.description or "", max_chars=128 * 1024)
     problems += check_text("icon", request.icon or "", max_chars=256)
-    for field in ("default_ttl_ms", "activity_bump_ms", "failure_ttl_ms"):
-        value = getattr(request, field, None)
-        if value is not None and not 0 <= value <= MAX_TTL_MS:
-            problems.append(ValidationError(field, "Must be from 0 to 30 days, in milliseconds."))
-    level = getattr(request, "max_port_share_level", None)
-    if level and level not in PORT_SHARE_LEVELS:
-        problems.append(ValidationError("max_port_share_level", f"Must be one of {', '.join(PORT_SHARE_LEVELS)}."))
+    problems += _check_times(request) + _check_schedules(request)
+    for field, allowed in (("max_port_share_level", PORT_SHARE_LEVELS), ("cors_behavior", CORS_BEHAVIORS)):
+        value = getattr(request, field)
+        if value and value not in allowed:
+            problems.append(ValidationError(field, f"Must be one of {', '.join(allowed)}."))
     if problems:
         raise Invalid("The template was refused.", validations=problems)
 
 
-def decide_settings(request: CreateTemplateRequest) -> dict[str, Any]:
-    """The settings to store of a new template."""
-    stop, start = request.autostop_requirement, request.autostart_requirement
-    return {
-        "allow_user_autostart": request.allow_user_autostart is not False,
-        "allow_user_autostop": request.allow_user_autostop is not False,
-        "failure_ttl_ms": request.failure_ttl_ms or 0,
-        "time_til_dormant_ms": request.dormant_ttl_ms or 0,
-        "time_til_dormant_autodelete_ms": request.delete_ttl_ms or 0,
-        "max_port_share_level": request.max_port_share_level or "owner",
-        "autostop_requirement": {"days_of_week": stop.days_of_week, "weeks": stop.weeks} if stop else {},
-        "autostart_requirement": {"days_of_week": start.days_of_week} if start else {},
+def _check_times(request: CreateTemplateRequest | UpdateTemplateRequest) -> list[ValidationError]:
+    bounds = {
+        "default_ttl_ms": MAX_TTL_MS,
+        "activity_bump_ms": MAX_TTL_MS,
+        "failure_ttl_ms": MAX_TTL_MS,
+        **dict.fromkeys(("dormant_ttl_ms", "delete_ttl_ms"), MAX_DORMANT_MS),
+        **dict.fromkeys(("time_til_dormant_ms", "time_til_dormant_autodelete_ms"), MAX_DORMANT_MS),
     }
+    return [
+        ValidationError(field, f"Must be from 0 to {highest // DAY_MS} days, in milliseconds.")
+        for field, highest in bounds.items()
+        if (value := getattr(request, field, None)) is not None and not 0 <= value <= highest
+    ]
+
+
+def _check_schedules(request: CreateTemplateRequest | UpdateTemplateRequest) -> list[ValidationError]:
+    problems = []
+    for field in ("autostop_requirement", "autostart_requirement"):
+        requirement = getattr(request, field)
+        days = requirement.days_of_week if requirement else []
+        if bad := [day for day in days if day not in DAYS]:
+            problems.append(ValidationError(field, f'"{bad[0][:20]}" is no day; use {", ".join(DAYS)}.'))
+    if request.autostop_requirement and not 0 <= request.autostop_requirement.weeks <= MAX_WEEKS:
+        problems.append(ValidationError("autostop_requirement", f"weeks must be from 0 to {MAX_WEEKS}."))
+    return problems
+
+
+def decide_settings(
+    request: CreateTemplateRequest | UpdateTemplateRequest, before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The settings to store: what the request gives, else what was there, else the default."""
+    stop, start = request.autostop_requirement, request.autostart_requirement
+    given = {
+        "allow_user_autostart": request.allow_user_autostart,
+        "allow_user_autostop": request.allow_user_autostop,
+        "failure_ttl_ms": request.failure_ttl_ms,
+        "time_til_dormant_ms": _first(request, "dormant_ttl_ms", "time_til_dormant_ms"),
+        "time_til_dormant_autodelete_ms": _first(request, "delete_ttl_ms", "time_til_dormant_autodelete_ms"),
+        "max_port_share_level": request.max_port_share_level or None,
+        "autostop_requirement": {"days_of_week": stop.days_of_week, "weeks": stop.weeks} if stop else None,
+        "autostart_requirement": {"days_of_week": start.days_of_week} if start else None,
+        "use_classic_parameter_flow": request.use_classic_parameter_flow,
+        "cors_behavior": request.cors_behavior or None,
+    }
+    known = {**_DEFAULT_SETTINGS, **(before or {})}
+    return {**known, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _first(request: CreateTemplateRequest | UpdateTemplateRequest, *names: str) -> int | None:
+    return next((value for name in names if (value := getattr(request, name, None)) is not None), None)
 
 
 def check_can_be_active(status: str, *, is_archived: bool) -> None:

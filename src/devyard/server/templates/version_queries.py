@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 
-from devyard.server.db.pool import Connection, Executor
+from devyard.server.db.pool import Connection, Executor, keyring_of
+from devyard.server.encryption.places import JOB_RESULT, JOB_VALUES, PLANNED, VARIABLE_VALUES
 from devyard.server.jobs.queries import JOB_COLUMNS_PREFIXED, JobRow, job_from
 
 
@@ -137,7 +138,14 @@ async def get_content(executor: Executor, version_id: UUID) -> VersionContent | 
         """,
         version_id,
     )
-    return VersionContent(**record) if record else None
+    if record is None:
+        return None
+    keyring = keyring_of(executor)
+    opened = {
+        place.column: keyring.open_json(place, version_id, record[place.column])
+        for place in (VARIABLE_VALUES, PLANNED)
+    }
+    return VersionContent(**{**record, **opened})
 
 
 async def insert_version(
@@ -166,7 +174,7 @@ async def insert_version(
         message,
         job_id,
         created_by,
-        [dict(value) for value in variable_values],
+        keyring_of(connection).seal_json(VARIABLE_VALUES, version_id, [dict(value) for value in variable_values]),
     )
 
 
@@ -196,7 +204,7 @@ async def update_content(
         list(parameters),
         list(variables),
         list(presets),
-        list(resources),
+        keyring_of(connection).seal_json(PLANNED, version_id, list(resources)),
         dict(agent_resources),
         list(external_auths),
         list(warnings),
@@ -226,6 +234,25 @@ async def update_archived(connection: Connection, version_id: UUID, archived: bo
     )
 
 
+async def archive_unused(connection: Connection, template_id: UUID, *, is_every: bool) -> list[tuple[UUID, str]]:
+    """Hide failed versions, with `is_every` all that no latest build uses; answers (id, name) of each."""
+    records = await connection.fetch(
+        """-- templates.archive_unused
+        UPDATE template_versions v SET archived = true, updated_at = now()
+        FROM provisioner_jobs j, templates t
+        WHERE v.template_id = $1 AND NOT v.archived AND j.id = v.job_id AND t.id = v.template_id
+          AND t.active_version_id <> v.id AND j.status NOT IN ('pending', 'running', 'canceling')
+          AND ($2 OR j.status IN ('failed', 'canceled'))
+          AND NOT EXISTS (SELECT FROM workspaces w JOIN workspace_builds b ON b.id = w.latest_build_id
+                          WHERE w.deleted_at IS NULL AND b.template_version_id = v.id)
+        RETURNING v.id, v.name
+        """,
+        template_id,
+        is_every,
+    )
+    return [(record["id"], record["name"]) for record in records]
+
+
 async def adopt_version(connection: Connection, version_id: UUID, template_id: UUID) -> bool:
     """Give a version without a template to one; False where it has one."""
     return bool(
@@ -242,13 +269,15 @@ async def adopt_version(connection: Connection, version_id: UUID, template_id: U
 
 async def get_input(executor: Executor, job_id: UUID) -> dict[str, Any]:
     """What a job was queued with."""
-    found: dict[str, Any] | None = await executor.fetchval(
+    record = await executor.fetchrow(
         """-- templates.get_input
-        SELECT input FROM provisioner_jobs WHERE id = $1
+        SELECT input, given_values FROM provisioner_jobs WHERE id = $1
         """,
         job_id,
     )
-    return found or {}
+    if record is None:
+        return {}
+    return {**record["input"], **keyring_of(executor).open_json(JOB_VALUES, job_id, record["given_values"])}
 
 
 async def update_result(connection: Connection, job_id: UUID, result: Mapping[str, object]) -> None:
@@ -258,16 +287,17 @@ async def update_result(connection: Connection, job_id: UUID, result: Mapping[st
         UPDATE provisioner_jobs SET result = $2 WHERE id = $1
         """,
         job_id,
-        dict(result),
+        keyring_of(connection).seal_json(JOB_RESULT, job_id, dict(result)),
     )
 
 
 async def get_result(executor: Executor, job_id: UUID) -> dict[str, Any]:
     """What a dry run has found; empty before its end."""
-    found: dict[str, Any] | None = await executor.fetchval(
+    found = await executor.fetchval(
         """-- templates.get_result
         SELECT result FROM provisioner_jobs WHERE id = $1
         """,
         job_id,
     )
-    return found or {}
+    result: dict[str, Any] | None = keyring_of(executor).open_json(JOB_RESULT, job_id, found)
+    return result or {}

@@ -1,6 +1,6 @@
 """Writes on template versions and their dry runs; each owns its transaction and leaves an audit row in it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID, uuid4
 
 from devyard.server.access.rules import Actor, check
@@ -12,10 +12,16 @@ from devyard.server.jobs.actions import cancel_job, insert_job
 from devyard.server.jobs.queries import JobRow
 from devyard.server.names import check_name, check_text
 from devyard.server.services import Services
-from devyard.server.templates import queries, rules, version_queries
+from devyard.server.templates import examples, queries, rules, version_queries
+from devyard.server.templates.queries import TemplateRow
 from devyard.server.templates.version_queries import VersionRow
 from devyard.wire.errors import BadRequest, Conflict, Invalid, NotFound, PreconditionFailed, ValidationError
-from devyard.wire.templates import CreateTemplateVersionRequest, DryRunRequest, PatchTemplateVersionRequest
+from devyard.wire.templates import (
+    CreateTemplateVersionRequest,
+    DryRunRequest,
+    PatchTemplateVersionRequest,
+    VariableValue,
+)
 
 MAX_PARAMETERS = 500
 
@@ -34,19 +40,23 @@ async def create_version(
         *check_text("message", request.message, max_chars=rules.MAX_MESSAGE_CHARS),
         *rules.check_variables(request.user_variable_values),
     ]
-    if request.example_id:
-        problems.append(ValidationError("example_id", "This server has no examples; upload a file."))
-    elif present_id(request.file_id) is None:
-        problems.append(ValidationError("file_id", "Is required."))
+    if not request.example_id and present_id(request.file_id) is None:
+        problems.append(ValidationError("file_id", "Is required, or an example_id."))
     if request.provisioner != "terraform":
         problems.append(ValidationError("provisioner", "Must be terraform."))
     if problems:
         raise Invalid("The template version was refused.", validations=problems)
     version_id, template_id = uuid4(), present_id(request.template_id)
+    example = await examples.load_archive(request.example_id) if request.example_id else b""
     async with transaction(services.pool) as connection:
-        info = await get_file_info(connection, load_present(request.file_id))
+        if example:
+            file_id = await examples.keep_archive(connection, example, actor.user_id)
+        else:
+            file_id = load_present(request.file_id)
+        info = await get_file_info(connection, file_id)
         check(actor, "file:read", owner_id=info.created_by)
-        await _check_template(connection, template_id, organization_id)
+        template = await _get_template(connection, template_id, organization_id)
+        values = await _decide_values(connection, template, request.user_variable_values)
         job = await insert_job(
             connection,
             actor=actor,
@@ -65,7 +75,7 @@ async def create_version(
             message=request.message,
             job_id=job.id,
             created_by=actor.user_id,
-            variable_values=[{"name": v.name, "value": v.value} for v in request.user_variable_values],
+            variable_values=values,
         )
         await _record(connection, actor, "create", version_id, name, organization_id, {"name": name})
         return _found(await version_queries.get_version(connection, version_id))
@@ -157,12 +167,32 @@ async def _cancel(services: Services, actor: Actor, version: VersionRow, job_id:
         await _record(connection, actor, "write", version.id, version.name, version.organization_id, after)
 
 
-async def _check_template(connection: Connection, template_id: UUID | None, organization_id: UUID) -> None:
+async def _get_template(
+    connection: Connection, template_id: UUID | None, organization_id: UUID
+) -> TemplateRow | None:
     if template_id is None:
-        return
+        return None
     template = await queries.get_template(connection, template_id)
     if template is None or template.organization_id != organization_id:
         raise NotFound("There is no such template in this organization.")
+    return template
+
+
+async def _decide_values(
+    connection: Connection, template: TemplateRow | None, given: Sequence[VariableValue]
+) -> list[dict[str, str]]:
+    """The variables' values: those given, and for all others those of the active version.
+
+    A client can't send the sensitive ones again, since nobody is shown them.
+    """
+    values: dict[str, str] = {}
+    if template is not None:
+        content = await version_queries.get_content(connection, template.active_version_id)
+        declared = {variable["name"] for variable in content.variables} if content else set()
+        values = {v["name"]: v["value"] for v in content.variable_values} if content else {}
+        values = {name: value for name, value in values.items() if name in declared}
+    values.update({value.name: value.value for value in given})
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 async def _record(

@@ -66,6 +66,8 @@ def template_view(row: TemplateRow, times: BuildTimes) -> Template:
         time_til_dormant_autodelete_ms=settings.get("time_til_dormant_autodelete_ms", 0),
         require_active_version=row.require_active_version,
         max_port_share_level=settings.get("max_port_share_level", "owner"),
+        use_classic_parameter_flow=settings.get("use_classic_parameter_flow", False),
+        cors_behavior=settings.get("cors_behavior", "simple"),
     )
 
 

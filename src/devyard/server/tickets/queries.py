@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from devyard.server.db.pool import Connection, Executor
+from devyard.server.db.pool import Connection, Executor, keyring_of
+from devyard.server.encryption.places import SIGNING_KEY
 
 
 async def list_keys(executor: Executor, feature: str, now: datetime) -> list[tuple[str, bytes, datetime]]:
@@ -16,7 +17,8 @@ async def list_keys(executor: Executor, feature: str, now: datetime) -> list[tup
         feature,
         now,
     )
-    return [(r["id"], r["secret"], r["starts_at"]) for r in records]
+    keyring = keyring_of(executor)
+    return [(r["id"], keyring.open_bytes(SIGNING_KEY, r["id"], r["secret"]), r["starts_at"]) for r in records]
 
 
 async def insert_key(
@@ -29,7 +31,7 @@ async def insert_key(
         """,
         key_id,
         feature,
-        secret,
+        keyring_of(connection).seal_bytes(SIGNING_KEY, key_id, secret),
         starts_at,
     )
 

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from devyard.server.db.pool import Connection, Executor
+from devyard.server.db.pool import Connection, Executor, keyring_of
+from devyard.server.encryption.places import GIT_KEY
 from devyard.wire.enums import LoginType, UserStatus
 
 
@@ -63,7 +64,7 @@ async def insert_user(
         status,
         list(site_roles),
         git_public_key,
-        git_private_key,
+        keyring_of(connection).seal_text(GIT_KEY, user_id, git_private_key),
     )
 
 
@@ -256,7 +257,10 @@ async def get_git_key(executor: Executor, user_id: UUID) -> GitKeyRow | None:
         """,
         user_id,
     )
-    return GitKeyRow(**record) if record else None
+    if record is None:
+        return None
+    private_key = keyring_of(executor).open_text(GIT_KEY, user_id, record["private_key"])
+    return GitKeyRow(**{**record, "private_key": private_key})
 
 
 async def update_git_key(connection: Connection, user_id: UUID, public_key: str, private_key: str) -> None:
@@ -267,5 +271,5 @@ async def update_git_key(connection: Connection, user_id: UUID, public_key: str,
         """,
         user_id,
         public_key,
-        private_key,
+        keyring_of(connection).seal_text(GIT_KEY, user_id, private_key),
     )

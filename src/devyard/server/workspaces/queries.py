@@ -13,7 +13,8 @@ from uuid import UUID
 import msgspec
 
 from devyard.server.builds.queries import BUILD_COLUMNS, BUILD_JOINS, BuildRow, build_from
-from devyard.server.db.pool import Executor
+from devyard.server.db.pool import Executor, keyring_of
+from devyard.server.encryption.keyring import Keyring
 from devyard.server.http.ids import read_id
 from devyard.server.workspaces.filters import Condition
 from devyard.wire.enums import AutomaticUpdates
@@ -53,13 +54,14 @@ _FIELDS = tuple(field for field in WorkspaceRow.__struct_fields__ if field != "b
 async def list_workspaces(connection: Executor, ids: Sequence[UUID]) -> dict[UUID, WorkspaceRow]:
     """Whole workspaces by id, deleted ones too."""
     records = await connection.fetch(f"-- workspaces.list_workspaces\n{_SELECT} WHERE w.id = ANY($1)", list(ids))
-    return {record["id"]: _workspace_from(record) for record in records}
+    keyring = keyring_of(connection)
+    return {record["id"]: _workspace_from(record, keyring) for record in records}
 
 
 async def get_workspace(connection: Executor, workspace_id: UUID) -> WorkspaceRow | None:
     """One workspace, deleted or not."""
     record = await connection.fetchrow(f"-- workspaces.get_workspace\n{_SELECT} WHERE w.id = $1", workspace_id)
-    return _workspace_from(record) if record else None
+    return _workspace_from(record, keyring_of(connection)) if record else None
 
 
 async def get_workspace_by_name(
@@ -75,7 +77,7 @@ async def get_workspace_by_name(
         name,
         with_deleted,
     )
-    return _workspace_from(record) if record else None
+    return _workspace_from(record, keyring_of(connection)) if record else None
 
 
 class Stamped(msgspec.Struct, frozen=True):
@@ -91,17 +93,26 @@ _STAMP = """w.id, w.xmin AS w_version, b.xmin AS b_version, j.xmin AS j_version,
       WHERE a.build_id = b.id) AS agents"""
 
 _PAGE = """WITH page AS (
-        SELECT w.id, count(*) OVER () AS total, w.favorite AND w.owner_id = $1 AS is_pinned,
+        {before}SELECT w.id, count(*) OVER () AS total, w.favorite AND w.owner_id = $1 AS is_pinned,
                lower(o.username) COLLATE "C" AS owner, lower(w.name) COLLATE "C" AS name
         FROM workspaces w
         JOIN users o ON o.id = w.owner_id{joins}
         WHERE w.deleted_at IS NULL AND ($2 OR w.owner_id = $1){conditions}
-        ORDER BY is_pinned DESC, owner, name, w.id LIMIT $3 OFFSET $4
+        {behind}ORDER BY is_pinned DESC, owner, name, id LIMIT $3 OFFSET $4
     )
     SELECT page.total, {stamp}
     FROM page JOIN workspaces w ON w.id = page.id JOIN workspace_builds b ON b.id = w.latest_build_id {build_joins}
     JOIN organizations g ON g.id = w.organization_id
     ORDER BY page.is_pinned DESC, page.owner, page.name, page.id"""
+
+
+_BEFORE = "SELECT * FROM ("
+_BEHIND = """) found WHERE (NOT is_pinned, owner, name, id) > (
+            SELECT NOT (a.favorite AND a.owner_id = $1), lower(ao.username) COLLATE "C",
+                   lower(a.name) COLLATE "C", a.id
+            FROM workspaces a JOIN users ao ON ao.id = a.owner_id WHERE a.id = {0})
+        """
+"""What lies behind a workspace in the list's order; the count stays that of the whole list."""
 
 
 async def list_stamps(
@@ -112,8 +123,12 @@ async def list_stamps(
     conditions: Sequence[Condition],
     limit: int,
     offset: int,
+    after_id: UUID | None = None,
 ) -> tuple[list[Stamped], int | None]:
-    """A page of the workspaces that a user may see, with the count over all pages (None on an empty page)."""
+    """A page of the workspaces that a user may see, with the count over all pages (None on an empty page).
+
+    `after_id` continues behind that workspace, whether it still is in the list or not.
+    """
     arguments: list[Any] = [user_id, can_see_all, limit, offset]
     parts: list[str] = []
     joins: dict[str, None] = {}
@@ -124,7 +139,13 @@ async def list_stamps(
             names.append(f"${len(arguments)}")
         parts.append(" AND " + condition.sql.format(*names))
         joins.update(dict.fromkeys(condition.joins))
+    behind = ""
+    if after_id is not None:
+        arguments.append(after_id)
+        behind = _BEHIND.format(f"${len(arguments)}")
     sql = _PAGE.format(
+        before=_BEFORE if behind else "",
+        behind=behind,
         joins="".join(f"\n        {join}" for join in joins),
         conditions="".join(parts),
         stamp=_STAMP,
@@ -150,8 +171,8 @@ async def get_stamp(connection: Executor, workspace_id: UUID) -> Stamped | None:
     return Stamped(id=row[0], stamp=row[1:]) if row else None
 
 
-def _workspace_from(record: Any) -> WorkspaceRow:
-    return WorkspaceRow(build=build_from(record), **{field: record[field] for field in _FIELDS})
+def _workspace_from(record: Any, keyring: Keyring) -> WorkspaceRow:
+    return WorkspaceRow(build=build_from(record, keyring), **{field: record[field] for field in _FIELDS})
 
 
 async def get_organization_id(connection: Executor, text: str) -> UUID | None:
