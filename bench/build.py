@@ -42,6 +42,7 @@ from devyard.wire.provisionerlink import (
     JobLogLine,
     WorkspaceContext,
 )
+from devyard.wire.provisionerpackages import Package
 
 TEMPLATE = """
 terraform {
@@ -120,6 +121,12 @@ class Link:
 
     async def fetch(self, archive: Archive, target: Path) -> None:
         target.write_bytes(self.archive)
+
+    async def fetch_package(self, package: Package, target: Path) -> None:
+        raise FileNotFoundError(package.name)  # the template needs none
+
+    async def offer_package(self, package: Package, file: Path) -> str:
+        return "The benchmark keeps none."
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 import structlog
 
+from devyard.provisioner.engine.backend import check_version
 from devyard.provisioner.engine.terraform import open_terraform
 from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.link.dial import Identity
@@ -69,6 +70,8 @@ async def serve_provisioner(settings: Settings) -> None:
             sandboxes=sandboxes,
             cli_config=settings.cli_config,
         ) as terraform:
+            if warning := check_version(terraform.version):
+                log.warning("terraform_is_old", version=terraform.version, hint=warning)
             tools = Tools(terraform, TemplateCache(settings.cache_directory, settings.cache_bytes), work_root)
             identity = Identity(
                 url=settings.url,

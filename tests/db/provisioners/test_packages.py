@@ -1,4 +1,4 @@
-"""Packages over the link: uploaded under a lease, counted only when whole, shared, given out, removed when unused."""
+"""Packages over the link: uploaded under a lease, counted only when whole, shared, given out, removed."""
 
 import hashlib
 import os
@@ -117,9 +117,8 @@ async def test_what_is_not_what_was_announced_is_not_kept(
         answer = await upload(link, job, data, package)
         assert error in answer.error
         assert (await finish(link, job, packages=(package,))).error == ""
-        failed = await live_api.services.pool.fetchval(
-            "SELECT error FROM provisioner_jobs WHERE id = $1", job.job_id
-        )
+        select = "SELECT error FROM provisioner_jobs WHERE id = $1"
+        failed = await live_api.services.pool.fetchval(select, job.job_id)
         assert "import the template again" in failed
     assert (await count(live_api, "packages"), await count(live_api, "package_parts")) == (0, 0)
 

@@ -29,7 +29,7 @@ async def main(socket_path: str, command: list[str]) -> int:
         await join((reader, writer), await asyncio.open_unix_connection(socket_path))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    url = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     process = await asyncio.create_subprocess_exec(*(word.replace("{url}", url) for word in command))
     return await process.wait()
 

@@ -1,7 +1,7 @@
 """A Terraform provider of the tests' own, `example`, as a plugin executable: one resource that keeps a greeting.
 
-Terraform starts it itself and finds it by the handshake of go-plugin (docs/internals.md there); it speaks protocol 5
-on a unix socket. Its package is a shell script beside this file's copy, so it runs wherever this Python is.
+Terraform starts it itself and finds it by the handshake of go-plugin (docs/internals.md there); it speaks
+protocol 5 on a unix socket. Its package is a shell script and a copy of this file.
 """
 
 import asyncio

@@ -79,36 +79,32 @@ class PackageLink:
 
     async def _try_offer(self, offer: PackageOffer, file: Path) -> str:
         await self._connected.wait()
-        sha256 = offer.package.sha256
+        send, sha256 = self._send, offer.package.sha256
+        if send is None:
+            raise ConnectionError("the connection was cut")
         try:
-            answer = await self._ask(sha256, offer)
+            expected = self._expect(sha256)
+            await send(offer)
+            answer = await expected
             if answer.is_wanted:
-                answer = await self._upload(sha256, offer.package.size_bytes, file)
+                answer = await self._upload(send, offer.package, file)
             return answer.error
         finally:
             self._answers.pop(sha256, None)
-
-    async def _ask(self, sha256: str, message: msgspec.Struct) -> PackageWanted:
-        if self._send is None:
-            raise ConnectionError("the connection was cut")
-        answer = self._expect(sha256)
-        await self._send(message)
-        return await answer
 
     def _expect(self, sha256: str) -> asyncio.Future[PackageWanted]:
         answer: asyncio.Future[PackageWanted] = asyncio.get_running_loop().create_future()
         self._answers[sha256] = answer
         return answer
 
-    async def _upload(self, sha256: str, size: int, file: Path) -> PackageWanted:
+    async def _upload(self, send: Send, package: Package, file: Path) -> PackageWanted:
         offset = 0
         with await asyncio.to_thread(file.open, "rb") as source:
             # The answer may come before the last part: the server has given up.
-            answer = self._expect(sha256)
-            while offset < size and not answer.done():
+            answer = self._expect(package.sha256)
+            while offset < package.size_bytes and not answer.done():
                 data = await asyncio.to_thread(source.read, CHUNK_BYTES)
-                if self._send is None:
-                    raise ConnectionError("the connection was cut")
-                await self._send(PackageChunk(sha256, offset, data, offset + len(data) >= size))
+                is_last = offset + len(data) >= package.size_bytes
+                await send(PackageChunk(package.sha256, offset, data, is_last))
                 offset += len(data)
         return await answer
