@@ -72,7 +72,9 @@ async def serve_provisioner(settings: Settings) -> None:
         ) as terraform:
             if warning := check_version(terraform.version):
                 log.warning("terraform_is_old", version=terraform.version, hint=warning)
-            tools = Tools(terraform, TemplateCache(settings.cache_directory, settings.cache_bytes), work_root)
+            templates = TemplateCache(settings.cache_directory, settings.cache_bytes)
+            await asyncio.to_thread(templates.sweep)
+            tools = Tools(terraform, templates, work_root)
             identity = Identity(
                 url=settings.url,
                 key=settings.key,

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from devyard.provisioner.daemon import open_work_root
+from devyard.provisioner.engine.backend import check_version
 from devyard.provisioner.engine.terraform import open_terraform
 from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.link.dial import Identity
@@ -106,8 +107,8 @@ def settings(settings: Any, sources: dict[str, Any]) -> Any:
 
 
 @asynccontextmanager
-async def importer(url: str, backend: str, cache: Path, environment: dict[str, str]) -> AsyncIterator[Session]:
-    """A provisioner in this process, whose network is open."""
+async def importer(url: str, backend: str, cache: Path, environment: dict[str, str]) -> AsyncIterator[str]:
+    """A provisioner in this process, whose network is open; its Terraform's version."""
     with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), cache / "lost") as root:
         async with open_terraform(
             backend, directory=root, passed_variables=("TF_DISABLE_PLUGIN_TLS",), own_environment=environment
@@ -116,7 +117,7 @@ async def importer(url: str, backend: str, cache: Path, environment: dict[str, s
             session = Session(Identity(url=url, key=INTERNAL, name="open", tags={}), tools, cache / "lost")
             task = asyncio.create_task(session.run())
             try:
-                yield session
+                yield terraform.version
             finally:
                 session.cancel(force=True)
                 await asyncio.wait_for(task, 20)
@@ -190,10 +191,13 @@ async def test_builds_need_no_network(
 ) -> None:
     client = await live_api.client((await live_api.add_user("ada", "owner"))[1])
     archive = (await upload(client, make_tar({"main.tf": TEMPLATE}))).json()["hash"]
-    async with importer(live_api.base_url, backend, tmp_path / "open", sources["environment"]):
+    async with importer(
+        live_api.base_url, backend, tmp_path / "open", sources["environment"]
+    ) as terraform_version:
         version = await create_version(client, file_id=archive)
         version = await wait_job(client, f"/templateversions/{version['id']}")
-    assert [w for w in version["warnings"] if "network" in w] == []
+    warning = check_version(terraform_version)
+    assert version["warnings"] == ([warning] if warning else [])
     body = {"name": "words", "template_version_id": version["id"]}
     template = (await client.post("/organizations/default/templates", json=body)).json()
     sources["close"]()

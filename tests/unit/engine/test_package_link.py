@@ -31,9 +31,13 @@ class Wire:
 
 async def test_an_upload_that_is_cut_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "package").write_bytes(DATA)
+
+    async def prepare() -> Path:
+        return tmp_path / "package"
+
     link, first, second = PackageLink(), Wire(), Wire()
     job_id, lease_id = uuid4(), uuid4()
-    task = asyncio.create_task(link.offer(job_id, lease_id, PACKAGE, tmp_path / "package"))
+    task = asyncio.create_task(link.offer(job_id, lease_id, PACKAGE, prepare))
     await link.connect(first.send)
     assert await first.next() == PackageOffer(job_id, lease_id, PACKAGE)
     await link.take(PackageWanted(PACKAGE.sha256, True))
@@ -55,11 +59,14 @@ async def test_an_upload_that_is_cut_begins_anew(tmp_path: Path) -> None:
     assert await asyncio.wait_for(task, 5) == ""
 
 
-async def test_what_the_server_has_or_refuses_is_not_sent(tmp_path: Path) -> None:
+async def test_what_the_server_has_or_refuses_is_not_even_packed() -> None:
+    async def refuse() -> Path:
+        raise AssertionError
+
     link, wire = PackageLink(), Wire()
     await link.connect(wire.send)
     for error in ("", "It is too large."):
-        task = asyncio.create_task(link.offer(uuid4(), uuid4(), PACKAGE, tmp_path / "never read"))
+        task = asyncio.create_task(link.offer(uuid4(), uuid4(), PACKAGE, refuse))
         await wire.next()
         await link.take(PackageWanted(PACKAGE.sha256, False, error))
         assert await asyncio.wait_for(task, 5) == error

@@ -1,3 +1,4 @@
+import fcntl
 import os
 from pathlib import Path
 
@@ -6,7 +7,12 @@ import pytest
 from devyard.provisioner.templates.archive import ArchiveError
 from devyard.provisioner.templates.cache import TemplateCache
 from devyard.provisioner.templates.packages import PackageStore, place_in_data
-from devyard.provisioner.templates.packing import PackageError, PackageTooLarge, pack_directory
+from devyard.provisioner.templates.packing import (
+    PackageError,
+    PackageTooLarge,
+    fingerprint_directory,
+    pack_directory,
+)
 from devyard.provisioner.templates.restoring import Packs, list_locked
 from devyard.wire.provisionerpackages import Package
 
@@ -78,7 +84,9 @@ def test_the_same_content_gives_the_same_package(tmp_path: Path) -> None:
     os.utime(two / "LICENSE", (1, 1))
     packed = [pack_directory(path, tmp_path / f"{path.name}.tar.gz", 1 << 20) for path in (one, two)]
     assert packed[0] == packed[1]
+    assert fingerprint_directory(one) == fingerprint_directory(two)
     (two / "LICENSE").chmod(0o755)
+    assert fingerprint_directory(one) != fingerprint_directory(two)
     assert pack_directory(two, tmp_path / "three.tar.gz", 1 << 20) != packed[0]
 
 
@@ -199,3 +207,21 @@ def test_locked_providers_without_our_own() -> None:
     assert list_locked(LOCK) == [("registry.example.com/acme/example", "1.0.0")]
     assert list_locked(b"") == []
     assert len(list_locked(b'provider "x" {')) == 1
+
+
+async def test_what_a_killed_provisioner_left_half_made_goes(tmp_path: Path) -> None:
+    cache = TemplateCache(tmp_path / "cache")
+    store = cache.packages.directory
+    store.mkdir(parents=True)
+    half, busy, packing = store / f"{'0' * 64}.part", store / f"{'1' * 64}.part", store / "pack-x.new"
+    for path in (half, busy):
+        path.write_text("x")
+        path.with_suffix(".lock").touch()
+    packing.mkdir()
+    with busy.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        cache.sweep()
+        assert (half.exists(), busy.exists(), packing.exists()) == (False, True, True)
+    os.utime(packing, (1, 1))
+    cache.sweep()
+    assert (busy.exists(), packing.exists()) == (False, False)

@@ -17,7 +17,13 @@ from devyard.provisioner.jobs.joblog import JobLog
 from devyard.provisioner.jobs.workplace import JobLink, Tools
 from devyard.provisioner.templates.archive import ArchiveError
 from devyard.provisioner.templates.cache import Template
-from devyard.provisioner.templates.packing import PackageError, PackageTooLarge, pack_directory
+from devyard.provisioner.templates.packages import PackageStore
+from devyard.provisioner.templates.packing import (
+    PackageError,
+    PackageTooLarge,
+    fingerprint_directory,
+    pack_directory,
+)
 from devyard.provisioner.templates.restoring import LOCK_FILE, MODULES, Packs
 from devyard.wire.provisionerlink import Job
 from devyard.wire.provisionerpackages import Package
@@ -74,9 +80,9 @@ class _Packer:
         store = self._tools.templates.packages.directory
         await asyncio.to_thread(store.mkdir, 0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="pack-", suffix=".new", dir=store) as directory:
-            file = Path(directory) / "package"
+            packing = _Packing(self._tools.templates.packages, entry.directory, Path(directory) / "package", limit)
             try:
-                sha256, size = await asyncio.to_thread(pack_directory, entry.directory, file, limit)
+                sha256, size = await packing.describe()
             except PackageTooLarge:
                 self._warn(entry, f"it is larger than the {limit >> 20} MiB that may be kept")
                 return
@@ -84,7 +90,7 @@ class _Packer:
                 self._warn(entry, str(why))
                 return
             package = msgspec.structs.replace(entry.package, sha256=sha256, size_bytes=size)
-            error = await self._link.offer_package(package, file)
+            error = await self._link.offer_package(package, packing.make)
         if error:
             self._warn(entry, error.rstrip("."))
             return
@@ -96,6 +102,36 @@ class _Packer:
         text = f"{_name(entry.package)} is not kept with the version: {why}. Builds will need the network for it."
         self._log.say(text, "warn")
         self.warnings.append(text)
+
+
+class _Packing:
+    """A package that is made only if it has to be: the same content has the same name as last time."""
+
+    def __init__(self, store: PackageStore, directory: Path, file: Path, limit: int) -> None:
+        self._store = store
+        self._directory = directory
+        self._file = file
+        self._limit = limit
+
+    async def describe(self) -> tuple[str, int]:
+        """SHA-256 and size. Raises PackageTooLarge, PackageError, OSError."""
+        return await asyncio.to_thread(self._describe)
+
+    async def make(self) -> Path:
+        """The file."""
+        if not self._file.exists():
+            await asyncio.to_thread(pack_directory, self._directory, self._file, self._limit)
+        return self._file
+
+    def _describe(self) -> tuple[str, int]:
+        fingerprint = fingerprint_directory(self._directory)
+        known = self._store.recall(fingerprint)
+        if known is None:
+            known = pack_directory(self._directory, self._file, self._limit)
+            self._store.remember(fingerprint, *known)
+        elif known[1] > self._limit:
+            raise PackageTooLarge
+        return known
 
 
 async def _keep_here(

@@ -6,7 +6,7 @@ gone when the job has ended, by whatever way.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,8 +63,8 @@ class JobLink(Protocol):
         """Downloads a package that the job names."""
         ...
 
-    def offer_package(self, package: Package, file: Path) -> Awaitable[str]:
-        """Brings a package to the server; why it was not taken, or nothing."""
+    def offer_package(self, package: Package, prepare: Callable[[], Awaitable[Path]]) -> Awaitable[str]:
+        """Brings a package to the server; why it was not taken, or nothing. `prepare` makes its file if needed."""
         ...
 
 

@@ -17,6 +17,9 @@ from devyard.provisioner.link.downloads import Incoming
 from devyard.wire.provisionerlink import CHUNK_BYTES
 from devyard.wire.provisionerpackages import Package, PackageChunk, PackageOffer, PackageRequest, PackageWanted
 
+Prepare = Callable[[], Awaitable[Path]]
+"""Makes the file of a package, when it turns out that it is needed."""
+
 Send = Callable[[msgspec.Struct], Awaitable[None]]
 
 
@@ -68,16 +71,16 @@ class PackageLink:
         finally:
             self._incoming.pop(package.sha256, None)
 
-    async def offer(self, job_id: UUID, lease_id: UUID, package: Package, file: Path) -> str:
+    async def offer(self, job_id: UUID, lease_id: UUID, package: Package, prepare: Prepare) -> str:
         """Brings a package to the server, if it lacks it; why it was not taken, or nothing."""
         async with self._uploading:
             while True:
                 try:
-                    return await self._try_offer(PackageOffer(job_id, lease_id, package), file)
+                    return await self._try_offer(PackageOffer(job_id, lease_id, package), prepare)
                 except (ConnectionError, ConnectionClosed):
                     await self._connected.wait()
 
-    async def _try_offer(self, offer: PackageOffer, file: Path) -> str:
+    async def _try_offer(self, offer: PackageOffer, prepare: Prepare) -> str:
         await self._connected.wait()
         send, sha256 = self._send, offer.package.sha256
         if send is None:
@@ -87,7 +90,7 @@ class PackageLink:
             await send(offer)
             answer = await expected
             if answer.is_wanted:
-                answer = await self._upload(send, offer.package, file)
+                answer = await self._upload(send, offer.package, await prepare())
             return answer.error
         finally:
             self._answers.pop(sha256, None)

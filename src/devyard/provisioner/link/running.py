@@ -10,7 +10,7 @@ from uuid import UUID
 from devyard.provisioner.engine.stopping import Stop
 from devyard.provisioner.link.downloads import Download
 from devyard.provisioner.link.outbox import Outbox
-from devyard.provisioner.link.packages import PackageLink
+from devyard.provisioner.link.packages import PackageLink, Prepare
 from devyard.wire.provisionerlink import Archive, Job, JobLogLine
 from devyard.wire.provisionerpackages import Package
 
@@ -53,6 +53,6 @@ class Running:
         """Downloads a package. Raises ArchiveError."""
         await self._packages.fetch(package, target)
 
-    async def offer_package(self, package: Package, file: Path) -> str:
+    async def offer_package(self, package: Package, prepare: Prepare) -> str:
         """Brings a package to the server; why it was not taken, or nothing."""
-        return await self._packages.offer(self.job.job_id, self.job.lease_id, package, file)
+        return await self._packages.offer(self.job.job_id, self.job.lease_id, package, prepare)

@@ -23,7 +23,7 @@ from devyard.provisioner.templates.hcl import Block
 from devyard.provisioner.templates.needs import has_backend, needs_init
 from devyard.provisioner.templates.packages import PackageStore, link_tree, wait_lock
 from devyard.provisioner.templates.restoring import DATA, LOCK_FILE, Packs, name_version, restore_version
-from devyard.provisioner.templates.room import Room, explained_full_disk, remove_unused
+from devyard.provisioner.templates.room import Room, explained_full_disk, remove_unused, sweep
 from devyard.provisioner.templates.variables import list_variables, read_configuration
 from devyard.wire.provisionerlink import Archive
 from devyard.wire.provisionerresults import TemplateVariableResult
@@ -64,6 +64,10 @@ class TemplateCache:
         self._directory = directory / "templates"
         self._room = Room(self._directory, self.packages.directory, max_bytes, max_versions)
         self._known: dict[str, tuple[int, Template]] = {}
+
+    def sweep(self) -> None:
+        """Removes what killed provisioners have left half made. Blocks."""
+        sweep(self._directory, self.packages.directory)
 
     @asynccontextmanager
     async def use(

@@ -20,6 +20,7 @@ from devyard.wire.provisionerpackages import Package
 
 FetchPackage = Callable[[Package, Path], Awaitable[None]]
 
+MAX_KNOWN = 1000
 _LOCK_POLL_S = 0.05
 _PART = re.compile(r"[\w-][\w.:+-]{0,199}")
 
@@ -45,6 +46,23 @@ class PackageStore:
         async with self._locked(sha256) as place:
             if not await asyncio.to_thread(place.is_dir):
                 await asyncio.to_thread(_copy_in, source, place)
+
+    def recall(self, fingerprint: str) -> tuple[str, int] | None:
+        """SHA-256 and size of the package that a directory with this fingerprint gave here. Blocks."""
+        try:
+            sha256, size = (self.directory / "known.d" / fingerprint).read_text().split()
+            return sha256, int(size)
+        except (OSError, ValueError):
+            return None
+
+    def remember(self, fingerprint: str, sha256: str, size: int) -> None:
+        """Keeps what packing has found, for the next import of the same content; the newest MAX_KNOWN. Blocks."""
+        known = self.directory / "known.d"
+        known.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (known / fingerprint).write_text(f"{sha256} {size}")
+        files = sorted(known.iterdir(), key=lambda path: path.stat().st_mtime)
+        for path in files[:-MAX_KNOWN]:
+            path.unlink(missing_ok=True)
 
     async def _download(self, package: Package, place: Path, fetch: FetchPackage) -> None:
         download = place.with_suffix(".part")

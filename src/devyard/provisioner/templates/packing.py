@@ -49,6 +49,19 @@ def pack_directory(source: Path, target: Path, max_bytes: int) -> tuple[str, int
         raise
 
 
+def fingerprint_directory(source: Path) -> str:
+    """What decides a package's bytes, as one SHA-256, many times quicker than packing. Raises OSError."""
+    digest = hashlib.sha256()
+    for relative, path in _list_entries(source):
+        mode = path.lstat().st_mode
+        what = str(path.readlink()) if stat.S_ISLNK(mode) else ""
+        if stat.S_ISREG(mode):
+            with path.open("rb") as file:
+                what = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{relative}\0{stat.S_IFMT(mode)}\0{mode & 0o111 != 0}\0{what}\0".encode())
+    return digest.hexdigest()
+
+
 def unpack_package(archive: Path, target: Path) -> None:
     """Unpacks a package into the empty directory `target`. Raises ArchiveError, OSError."""
     unpack_archive(archive, target, UNPACKED_LIMITS)

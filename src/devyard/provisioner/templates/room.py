@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ import structlog
 from devyard.provisioner.templates.archive import ArchiveError
 
 log = structlog.get_logger()
+
+_HALF_MADE = (".new", ".part", ".tar")
+_ABANDONED_S = 86_400
 
 Inodes = dict[int, int]
 """Sizes in bytes by inode."""
@@ -75,6 +79,32 @@ class _Usage:
             self._users[inode] -= 1
             if not self._users[inode]:
                 self.total_bytes -= size
+
+
+def sweep(*directories: Path) -> None:
+    """Removes what killed provisioners have left half made. Blocks; called at a provisioner's start."""
+    for directory in directories:
+        for path in directory.glob("*") if directory.is_dir() else ():
+            if path.suffix in _HALF_MADE and _is_abandoned(path):
+                log.info("half_made_removed", path=str(path))
+                shutil.rmtree(path, ignore_errors=True)
+                if path.is_file():
+                    path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Nobody holds its lock; where there is none, it is a day old."""
+    try:
+        descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return time.time() - path.stat().st_mtime > _ABANDONED_S
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def remove_unused(place: Path) -> bool:
