@@ -85,26 +85,31 @@ def sweep(*directories: Path) -> None:
     """Removes what killed provisioners have left half made. Blocks; called at a provisioner's start."""
     for directory in directories:
         for path in directory.glob("*") if directory.is_dir() else ():
-            if path.suffix in _HALF_MADE and _is_abandoned(path):
-                log.info("half_made_removed", path=str(path))
-                shutil.rmtree(path, ignore_errors=True)
-                if path.is_file():
-                    path.unlink(missing_ok=True)
+            if path.suffix in _HALF_MADE:
+                _remove_abandoned(path)
 
 
-def _is_abandoned(path: Path) -> bool:
-    """Nobody holds its lock; where there is none, it is a day old."""
+def _remove_abandoned(path: Path) -> None:
+    """Where nobody holds its lock; one that has none has to be a day old."""
     try:
         descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        return time.time() - path.stat().st_mtime > _ABANDONED_S
+        descriptor = -1
+        if time.time() - path.stat().st_mtime < _ABANDONED_S:
+            return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
+        if descriptor >= 0:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        log.info("half_made_removed", path=str(path))
     except OSError:
-        return False
+        pass  # somebody makes it now
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def remove_unused(place: Path) -> bool:
