@@ -41,6 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "port-forward": Entry(
         _CLI + "connect.portforward:port_forward", "Bring ports of a workspace here.", ("tunnel",)
     ),
+    "provider": Entry(_CLI + "provider:provider", "Serve the Terraform provider without a server."),
     "provisioner": Entry(
         _CLI + "provisioners.command:provisioners", "Provisioners and their jobs.", ("provisioners",)
     ),

@@ -38,6 +38,7 @@ COLUMNS: tuple[Column[Template], ...] = (
     cls=LazyGroup,
     entries={
         "archive": Entry(_HERE + "archiving:archive_unused", "Archive versions that nothing uses."),
+        "check": Entry(_HERE + "check:check", "Check a template here, without a server."),
         "create": Entry(_HERE + "create:create", "Make a template from a directory."),
         "delete": Entry(_HERE + "deleting:delete", "Delete templates that no workspace uses.", ("rm",)),
         "edit": Entry(_HERE + "editing:edit", "Change a template's settings."),
