@@ -48,6 +48,7 @@ from devyard.server.services import Services, read_clock
 from devyard.server.settings import ServerSettings
 from devyard.server.templates import api as templates
 from devyard.server.templates import versions_api as template_versions
+from devyard.server.terraformconfig import make_terraform_settings
 from devyard.server.tickets.actions import load_signer
 from devyard.server.tokens import api as tokens
 from devyard.server.users import api as users
@@ -131,6 +132,7 @@ async def open_services(
             deployment_id=deployment_id,
             organization_id=organization_id,
             internal_key=internal_key,
+            terraform=make_terraform_settings(settings),
         )
     finally:
         await wakeups.close()

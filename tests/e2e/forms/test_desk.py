@@ -18,6 +18,7 @@ from devyard.provisioner.templates.cache import TemplateCache
 from devyard.provisioner.templates.workdir import find_fast_directory
 from devyard.wire.provisionerforms import FormAnswer
 from devyard.wire.provisionerlink import Archive, FileChunk, FileRequest, FormRequest, Variable, WorkspaceContext
+from devyard.wire.provisionerpackages import Package
 from tests.db.provisioners.fake import make_tar
 from tests.e2e.engine.conftest import BACKENDS
 
@@ -79,7 +80,7 @@ class Desk:
     """A desk, and the server's part of its conversation."""
 
     def __init__(self, tools: Tools) -> None:
-        self.desk = FormDesk(tools, self._take)
+        self.desk = FormDesk(tools, self._take, self._fetch_package)
         self._files: dict[object, bytes] = {}
         self._answers: asyncio.Queue[FormAnswer] = asyncio.Queue()
         self._sending: list[asyncio.Task[None]] = []
@@ -106,6 +107,9 @@ class Desk:
         answer = await asyncio.wait_for(self._answers.get(), 30)
         assert answer.request_id == request.request_id
         return answer
+
+    async def _fetch_package(self, package: Package, target: Path) -> None:
+        raise AssertionError(f"{package.name} was not packed, so it is not to be fetched into {target}")
 
     def _take(self, message: msgspec.Struct) -> None:
         if isinstance(message, FileRequest):

@@ -24,6 +24,8 @@ from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.link.downloads import Download
 from devyard.provisioner.templates.archive import ArchiveError
 from devyard.provisioner.templates.cache import Template
+from devyard.provisioner.templates.packages import FetchPackage
+from devyard.provisioner.templates.restoring import Packs, name_version
 from devyard.wire.provisionerforms import FormAnswer
 from devyard.wire.provisionerlink import Archive, FileChunk, FileRequest, FormRequest
 
@@ -43,10 +45,17 @@ class InitFailed(Exception):
 class FormDesk:
     """The forms of one provisioner. `send` queues a message for the server."""
 
-    def __init__(self, tools: Tools, send: Callable[[msgspec.Struct], None], slots: int = SLOTS) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        send: Callable[[msgspec.Struct], None],
+        fetch_package: FetchPackage,
+        slots: int = SLOTS,
+    ) -> None:
         self.slots = slots
         self._tools = tools
         self._send = send
+        self._fetch_package = fetch_package
         self._lanes = FormLanes(tools.terraform.make_lane, slots)
         self._prepared = PreparedForms(tools.work_root)
         self._downloads: dict[UUID, Download] = {}
@@ -99,14 +108,20 @@ class FormDesk:
         self._send(answer)
 
     async def _work_out(self, request: FormRequest, stop: Stop) -> FormAnswer:
+        terraform = self._tools.terraform
+        await terraform.configure(request.terraform.cli_config)
+
         async def init(directory: Path) -> None:
-            async with self._lanes.lane("") as lane:
+            # A lane apart: its worker was started with this configuration.
+            async with self._lanes.lane(f"init {terraform.cli_config_path}") as lane:
                 await _initialize(lane, directory, stop)
 
         templates, archive = self._tools.templates, request.archive
+        name = name_version(archive, request.packages, request.lock_file)
+        packs = Packs(request.packages, request.lock_file, terraform.platform, self._fetch_package, log.info)
         async with (
-            templates.use(archive, self._fetch, init) as template,
-            self._prepared.use(archive.sha256, template, request.variables) as prepared,
+            templates.use(archive, self._fetch, init, packs) as template,
+            self._prepared.use(name, template, request.variables) as prepared,
         ):
             if prepared.directory is None:
                 return FormAnswer(request_id=request.request_id)

@@ -22,6 +22,7 @@ from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.link.delivery import encode_fitting, keep_undelivered
 from devyard.provisioner.link.dial import Identity, explain_failure, open_socket
 from devyard.provisioner.link.lostresults import Offers
+from devyard.provisioner.link.packages import PackageLink
 from devyard.provisioner.link.records import open_record
 from devyard.provisioner.link.running import Running
 from devyard.runtime.backoff import Backoff
@@ -41,6 +42,7 @@ from devyard.wire.provisionerlink import (
     Stored,
     ToProvisioner,
 )
+from devyard.wire.provisionerpackages import PackageChunk, PackageWanted
 
 log = structlog.get_logger()
 
@@ -68,7 +70,8 @@ class Session:
         self._tools = tools
         self._lost_directory = lost_directory
         self._offers = Offers(lost_directory)
-        self._forms = FormDesk(tools, self._send_soon)
+        self._packages = PackageLink()
+        self._forms = FormDesk(tools, self._send_soon, self._packages.fetch)
         self._daemon_id = uuid4()
         self._running: Running | None = None
         self._task: asyncio.Task[None] | None = None
@@ -169,6 +172,7 @@ class Session:
         finally:
             for task in tasks:
                 task.cancel()
+            self._packages.disconnect()
             await asyncio.wait(tasks)
             self._forms.disconnect()
 
@@ -209,7 +213,10 @@ class Session:
                 continue
             if isinstance(message, Drain):
                 return
-            await self._take(message)
+            if isinstance(message, PackageWanted | PackageChunk):
+                await self._packages.take(message)
+            else:
+                await self._take(message)
         raise ConnectionError("the server closed the connection")
 
     async def _take(self, message: Job | FormRequest | Cancel | FileChunk | Stored) -> None:
@@ -241,6 +248,7 @@ class Session:
             self._take_stored(running, message)
 
     async def _write(self, socket: ClientConnection) -> None:
+        is_registered = False
         while True:
             await self._wake.wait()
             await self._gather()
@@ -249,6 +257,9 @@ class Session:
             requests, self._requests = self._requests, []
             for request in requests:
                 await socket.send(_encode(request))
+            if requests and not is_registered:
+                is_registered = True
+                await self._packages.connect(lambda message: socket.send(_encode(message)))
             for message in self._running.outbox.take() if self._running else ():
                 await socket.send(encode_fitting(message, self._running, self._lost_directory))
 
@@ -279,7 +290,7 @@ class Session:
             return
         log.info("job_started", job_id=str(job.job_id), kind=type(job.work).__name__)
         record = open_record(self._tools.work_root, job, self._lost_directory)
-        running = self._running = Running(job, record, self.wake, self.request_file)
+        running = self._running = Running(job, record, self.wake, self.request_file, self._packages)
         self._task = asyncio.create_task(self._run_job(running), name=f"job {job.job_id}")
 
     async def _run_job(self, running: Running) -> None:

@@ -12,6 +12,7 @@ from devyard.server.builds import queries as build_queries
 from devyard.server.builds.rules import decide_kept_parameters
 from devyard.server.db.pool import Executor
 from devyard.server.files.queries import get_file_info
+from devyard.server.packages.queries import get_version_packages
 from devyard.server.services import Services
 from devyard.server.templates import version_queries
 from devyard.server.templates.work import decide_variables, work_context
@@ -19,6 +20,7 @@ from devyard.server.users.queries import get_user
 from devyard.server.workspaces.heads import WorkspaceHead
 from devyard.wire.errors import NotFound, PreconditionFailed
 from devyard.wire.provisionerlink import Archive, FormRequest, Variable, WorkspaceContext
+from devyard.wire.provisionerpackages import Package, TerraformSettings
 
 
 class FormSubject(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,9 @@ class FormSubject(msgspec.Struct, frozen=True, kw_only=True):
     archive: Archive
     context: WorkspaceContext
     variables: tuple[Variable, ...]
+    packages: tuple[Package, ...]
+    lock_file: bytes
+    terraform: TerraformSettings
 
 
 async def load_subject(
@@ -50,6 +55,7 @@ async def load_subject(
     if version.job.status != "succeeded":
         raise PreconditionFailed("The version's import has not succeeded (yet). Its log says more.")
     info = await get_file_info(services.pool, version.job.file_id)
+    packages, lock_file = await get_version_packages(services.pool, version_id)
     context = work_context(services, version, owner, workspace_name=workspace.name if workspace else "default")
     return FormSubject(
         version_id=version_id,
@@ -60,6 +66,9 @@ async def load_subject(
         archive=Archive(version.job.file_id, info.sha256, info.size_bytes),
         context=msgspec.structs.replace(context, workspace_id=str(workspace.id) if workspace else ""),
         variables=decide_variables(content.variable_values),
+        packages=packages,
+        lock_file=lock_file,
+        terraform=services.terraform,
     )
 
 
@@ -88,4 +97,7 @@ def make_request(
         parameters=inputs,
         previous_parameters=previous,
         variables=subject.variables,
+        packages=subject.packages,
+        lock_file=subject.lock_file,
+        terraform=subject.terraform,
     )

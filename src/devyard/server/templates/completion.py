@@ -9,6 +9,7 @@ from devyard.server.db.pool import Connection
 from devyard.server.forms.queries import update_dynamic
 from devyard.server.jobs.queries import JobRow
 from devyard.server.jobs.tags import keep_workspace_tags
+from devyard.server.packages.actions import keep_with_version
 from devyard.server.services import Services
 from devyard.server.templates import version_queries
 from devyard.server.templates.planned import keep_planned
@@ -48,6 +49,7 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         warnings=result.warnings,
     )
     await update_dynamic(connection, job.template_version_id, result.dynamic_parameters)
+    await keep_with_version(connection, job.template_version_id, result)
     if result.workspace_tags:
         await keep_workspace_tags(connection, job.template_version_id, result.workspace_tags)
 

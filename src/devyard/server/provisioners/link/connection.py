@@ -22,8 +22,10 @@ from devyard.server.http.streams import AnySocket
 from devyard.server.jobs import lease_queries, results
 from devyard.server.jobs.queries import get_job
 from devyard.server.jobs.rules import normalize_tags
+from devyard.server.packages.queries import get_version_packages
 from devyard.server.provisioners import queries
 from devyard.server.provisioners.link.claims import claim_job
+from devyard.server.provisioners.link.packages import PackageTransfers
 from devyard.server.provisioners.signin import Provisioner
 from devyard.server.services import Services
 from devyard.wire.errors import AppError
@@ -38,6 +40,7 @@ from devyard.wire.provisionerlink import (
     Failed,
     FileChunk,
     FileRequest,
+    FormRequest,
     FromProvisioner,
     ImportDone,
     InFlight,
@@ -51,7 +54,7 @@ from devyard.wire.provisionerlink import (
     Stored,
     ToProvisioner,
 )
-from devyard.wire.provisionerpackages import PackageChunk, PackageOffer, PackageRequest
+from devyard.wire.provisionerpackages import PackageChunk, PackageOffer, PackageRequest, PackageWanted
 
 log = structlog.get_logger("provisioners")
 
@@ -93,6 +96,7 @@ class ProvisionerConnection:
         self._daemon_id = UUID(int=0)
         self._tags: dict[str, str] = {}
         self._forms: FormSeat | None = None
+        self._packages = PackageTransfers(services, self._send)
 
     async def run(self) -> None:
         """Serve until either side ends."""
@@ -113,6 +117,7 @@ class ProvisionerConnection:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             self._leave_forms()
+            await self._packages.close()
         await self._end(next((e for e in ended if _is_failure(e)), None))
 
     async def drain(self) -> None:
@@ -156,8 +161,13 @@ class ProvisionerConnection:
         if message.resume is not None:
             await self._resume(*message.resume)
         if message.form_slots > 0:
-            self._forms = FormSeat(self._principal.organization_id, self._tags, message.form_slots, self._send)
+            organization_id = self._principal.organization_id
+            self._forms = FormSeat(organization_id, self._tags, message.form_slots, self._send_form)
             self._services.forms.add(self._forms)
+
+    async def _send_form(self, request: FormRequest) -> None:
+        self._packages.allow(request.template_version_id, request.packages)
+        await self._send(request)
 
     def _leave_forms(self) -> None:
         if self._forms:
@@ -167,6 +177,8 @@ class ProvisionerConnection:
         job = await get_job(self._services.pool, job_id)
         if job is not None and job.worker_id == self._daemon_id:
             self._current = Current(job_id, lease_id, job.file_id)
+            packages, _ = await get_version_packages(self._services.pool, job.template_version_id)
+            self._packages.allow(job_id, packages)
             await self._take_renew(Renew(job_id, lease_id))
         else:
             await self._send(Stored(job_id=job_id, seq=0, error=results.LEASE_GONE))
@@ -187,8 +199,12 @@ class ProvisionerConnection:
             elif isinstance(message, FormAnswer):
                 if self._forms is None or not self._forms.take(message):
                     log.info("a form was answered too late", daemon_id=str(self._daemon_id))
-            elif isinstance(message, PackageRequest | PackageOffer | PackageChunk):
-                raise Refused(f"{type(message).__name__} was not asked for")
+            elif isinstance(message, PackageRequest):
+                await self._packages.request(message.sha256)
+            elif isinstance(message, PackageChunk):
+                await self._packages.take_chunk(message)
+            elif isinstance(message, PackageOffer):
+                await self._take_offer(message)
             else:
                 await self._take(message)
 
@@ -211,6 +227,13 @@ class ProvisionerConnection:
             await self._take_renew(message)
         else:
             await self._store(message)
+
+    async def _take_offer(self, message: PackageOffer) -> None:
+        current = self._current
+        if current is not None and (message.job_id, message.lease_id) == (current.job_id, current.lease_id):
+            await self._packages.take_offer(message)
+        else:
+            await self._send(PackageWanted(message.package.sha256, False, results.LEASE_GONE))
 
     async def _store(self, message: StateSaved | ImportDone | BuildDone | DryRunDone | Failed) -> None:
         if isinstance(message, StateSaved):
@@ -268,6 +291,7 @@ class ProvisionerConnection:
             return claimed
         self._is_ready = False
         self._current = Current(claimed.job_id, claimed.lease_id, claimed.archive.file_id)
+        self._packages.allow(claimed.job_id, claimed.packages)
         log.info("job given out", job_id=str(claimed.job_id), daemon_id=str(self._daemon_id))
         try:
             await self._send(claimed)
