@@ -230,7 +230,9 @@ async def test_cancel(cast: dict[str, Any]) -> None:
     workspace = await create(cast)
     build_id = workspace["latest_build"]["id"]
     wrong = await cast["mia"].patch(f"/workspacebuilds/{build_id}/cancel?expect_status=running")
-    assert wrong.status_code == 409
+    assert wrong.status_code == 412
+    unknown = await cast["mia"].patch(f"/workspacebuilds/{build_id}/cancel?expect_status=nope")
+    assert unknown.json()["validations"][0]["field"] == "expect_status"
     assert (await cast["max"].patch(f"/workspacebuilds/{build_id}/cancel")).status_code == 404
     assert (await cast["mia"].patch(f"/workspacebuilds/{build_id}/cancel")).status_code == 200
     assert (await cast["mia"].get(f"/workspacebuilds/{build_id}")).json()["status"] == "canceled"
@@ -256,14 +258,24 @@ async def test_orphan_and_state(cast: dict[str, Any]) -> None:
     pushed = base64.b64encode(factory.state(9, "other")).decode()
     refused = await cast["mia"].put(f"/workspacebuilds/{build_id}/state", json={"state": pushed})
     assert refused.status_code == 403
-    assert (
-        await cast["owner"].put(f"/workspacebuilds/{build_id}/state", json={"state": pushed})
-    ).status_code == 204
+    state_path = f"/workspacebuilds/{build_id}/state"
+    assert (await cast["owner"].put(state_path, json={"state": pushed})).status_code == 409
+    older = base64.b64encode(factory.state(0)).decode()
+    assert (await cast["owner"].put(state_path, json={"state": older})).status_code == 409
+    newer = base64.b64encode(factory.state(2)).decode()
+    assert (await cast["owner"].put(state_path, json={"state": newer})).status_code == 204
+    assert (await cast["owner"].put(state_path, json={"state": pushed, "force": True})).status_code == 204
+    assert (await cast["owner"].get(state_path)).content == factory.state(9, "other")
     path = f"/workspaces/{workspace['id']}/builds"
     orphan = {"transition": "delete", "orphan": True}
     assert (await cast["mia"].post(path, json=orphan)).status_code == 403
     deleted = await cast["owner"].post(path, json=orphan)
     assert (deleted.status_code, deleted.json()["status"]) == (201, "deleted")
+    assert deleted.json()["resources"] == []
+    pool = cast["services"].pool
+    assert await pool.fetchval("SELECT count(*) FROM workspace_builds WHERE state <> ''") == 0
+    audited = "SELECT diff->'orphan'->>'new' FROM audit_logs WHERE resource_id = $1"
+    assert await pool.fetchval(audited, UUID(deleted.json()["id"])) == "true"
     assert (await cast["mia"].get("/workspaces")).json()["count"] == 0
 
 

@@ -3,7 +3,8 @@
 from uuid import UUID
 
 from devyard.sdk.client import Client
-from devyard.wire.workspaces import AgentConnectionInfo, AgentLog, WorkspaceAgent
+from devyard.wire.agents import AgentConnectionInfo
+from devyard.wire.workspaces import AgentLog, WorkspaceAgent
 
 
 def get_agent(client: Client, agent_id: UUID) -> WorkspaceAgent:

@@ -11,19 +11,37 @@ from devyard.wire.jobs import (
     ProvisionerDaemon,
     ProvisionerJob,
     ProvisionerKey,
+    ProvisionerKeyDaemons,
 )
 
 
-def list_daemons(client: Client, organization: str, limit: int) -> list[ProvisionerDaemon]:
-    """Provisioner processes, connected now or seen lately."""
+def list_daemons(
+    client: Client,
+    organization: str,
+    limit: int,
+    *,
+    status: str | None = None,
+    is_offline_shown: bool = True,
+    max_age: str | None = None,
+) -> list[ProvisionerDaemon]:
+    """Provisioner processes, connected now or seen lately; `status` is a comma list, `max_age` as `15m`."""
     path = f"/organizations/{segment(organization)}/provisionerdaemons"
-    return client.get(path, list[ProvisionerDaemon], limit=limit)
+    offline = None if is_offline_shown else False
+    return client.get(path, list[ProvisionerDaemon], limit=limit, status=status, offline=offline, max_age=max_age)
 
 
-def list_jobs(client: Client, organization: str, limit: int, status: str | None) -> list[ProvisionerJob]:
-    """Provisioner jobs, newest first; `status` is a comma list."""
+def list_jobs(
+    client: Client,
+    organization: str,
+    limit: int,
+    status: str | None,
+    *,
+    type: str | None = None,
+    initiator: str | None = None,
+) -> list[ProvisionerJob]:
+    """Provisioner jobs, newest first; `status` and `type` are comma lists, `initiator` is a user."""
     path = f"/organizations/{segment(organization)}/provisionerjobs"
-    return client.get(path, list[ProvisionerJob], limit=limit, status=status)
+    return client.get(path, list[ProvisionerJob], limit=limit, status=status, type=type, initiator=initiator)
 
 
 def get_job(client: Client, organization: str, job_id: UUID) -> ProvisionerJob:
@@ -44,6 +62,12 @@ def cancel_job(client: Client, job: ProvisionerJob) -> None:
 def list_keys(client: Client, organization: str) -> list[ProvisionerKey]:
     """The keys with which provisioners sign in."""
     return client.get(f"/organizations/{segment(organization)}/provisionerkeys", list[ProvisionerKey])
+
+
+def list_key_daemons(client: Client, organization: str) -> list[ProvisionerKeyDaemons]:
+    """The keys, each with the provisioners that use it."""
+    path = f"/organizations/{segment(organization)}/provisionerkeys/daemons"
+    return client.get(path, list[ProvisionerKeyDaemons])
 
 
 def create_key(client: Client, organization: str, name: str, tags: Mapping[str, str]) -> str:

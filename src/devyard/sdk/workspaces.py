@@ -37,9 +37,18 @@ class _AutomaticUpdates(msgspec.Struct):
     automatic_updates: AutomaticUpdates
 
 
-def list_workspaces(client: Client, query: str, limit: int = 0, offset: int = 0) -> WorkspacesPage:
-    """A page of workspaces by a `q` filter; limit 0 takes the server's."""
-    return client.get("/workspaces", WorkspacesPage, q=query, limit=limit or None, offset=offset or None)
+def list_workspaces(
+    client: Client, query: str, limit: int = 0, offset: int = 0, *, after_id: UUID | None = None
+) -> WorkspacesPage:
+    """A page of workspaces by a `q` filter; limit 0 takes the server's, `after_id` continues behind one."""
+    return client.get(
+        "/workspaces",
+        WorkspacesPage,
+        q=query,
+        limit=limit or None,
+        offset=offset or None,
+        after_id=str(after_id) if after_id else None,
+    )
 
 
 def load_workspace(client: Client, owner: str, name: str) -> Workspace:

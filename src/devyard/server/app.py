@@ -32,6 +32,8 @@ from devyard.server.http.guard import AGENT, PROVISIONER, Gate
 from devyard.server.http.routing import build_app
 from devyard.server.jobs.loops import PERIOD_S as REAP_S
 from devyard.server.jobs.loops import Reaper
+from devyard.server.jobs.waiting import PERIOD_S as WAITING_S
+from devyard.server.jobs.waiting import fail_hopeless
 from devyard.server.organizations import api as organizations
 from devyard.server.provisioners import api as provisioners
 from devyard.server.provisioners.link.hub import ProvisionerHub
@@ -166,6 +168,7 @@ def list_loops(gate: Gate) -> list[Loop]:
     reaper = Reaper(gate.services)
     return [
         Loop("give up lost jobs", REAP_S, reaper.run_round),
+        Loop("fail jobs without provisioner", WAITING_S, lambda: fail_hopeless(gate.services)),
         Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool)),
         Loop("flush refused log-ins", FLUSH_S, lambda: gate.refusals.flush(pool)),
         *retention.list_loops(gate.services),

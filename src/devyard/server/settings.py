@@ -114,6 +114,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Option(help="Whether users may rename workspaces; a name may be part of what Terraform made."),
     ] = False
+    max_wait_for_provisioner: Annotated[
+        dt.timedelta,
+        Option(help="Time after which a job fails that no connected provisioner can take; 0 for never."),
+    ] = dt.timedelta(minutes=30)
     keep_agent_logs: Annotated[
         dt.timedelta,
         Option(help="Time that logs of agents are kept, save those of a workspace's latest build; 0 for ever."),

@@ -51,6 +51,8 @@ class ProvisionerJob(msgspec.Struct, omit_defaults=False):
     worker_name: str | msgspec.UnsetType = msgspec.UNSET
     available_workers: list[UUID] | msgspec.UnsetType = msgspec.UNSET
     logs_overflowed: bool = False
+    waiting_reason: str | msgspec.UnsetType = msgspec.UNSET
+    """Why no provisioner can take the job now, while it is pending."""
 
 
 class ProvisionerJobLog(msgspec.Struct):
@@ -65,11 +67,12 @@ class ProvisionerJobLog(msgspec.Struct):
 
 
 class MatchedProvisioners(msgspec.Struct, omit_defaults=True):
-    """How many daemons could take a job: all, and those seen lately."""
+    """How many daemons could take a job: all, and those that are connected; `reason` where none is, and why."""
 
     count: int
     available: int
     most_recently_seen: datetime | msgspec.UnsetType = msgspec.UNSET
+    reason: str = ""
 
 
 class DaemonJob(msgspec.Struct):

@@ -20,7 +20,6 @@ from devyard.wire.enums import (
     WorkspaceStatus,
 )
 from devyard.wire.jobs import MatchedProvisioners, ProvisionerJob
-from devyard.wire.streams import RelayAccess
 from devyard.wire.templates import ParameterValue
 
 
@@ -248,11 +247,12 @@ class CreateWorkspaceRequest(msgspec.Struct):
 
 
 class CreateBuildRequest(msgspec.Struct):
-    """The next build of a workspace; without a version the last one's is kept."""
+    """The next build of a workspace; without a version the last one's is kept. `state`: base64."""
 
     transition: Transition
     template_version_id: UUID | None = None
     dry_run: bool = False
+    state: str | None = None
     orphan: bool = False
     rich_parameter_values: list[ParameterValue] = []
     log_level: str = ""
@@ -270,158 +270,8 @@ class AgentLog(msgspec.Struct):
     source_id: UUID
 
 
-class AgentMetadataDescription(msgspec.Struct):
-    """A value that the template wants measured: `interval` and `timeout` in seconds."""
-
-    display_name: str
-    key: str
-    script: str
-    interval: int
-    timeout: int
-
-
-class AgentMetadataResult(msgspec.Struct):
-    """The last measurement; `age` in seconds."""
-
-    collected_at: datetime
-    age: int
-    value: str
-    error: str
-
-
-class AgentMetadata(msgspec.Struct):
-    """A measured value with its description."""
-
-    description: AgentMetadataDescription
-    result: AgentMetadataResult
-
-
-class AgentConnectionInfo(msgspec.Struct):
-    """How to reach an agent: relays with tickets, and the agent's SSH host keys (OpenSSH's format)."""
-
-    disable_direct_connections: bool
-    hostname_suffix: str
-    relays: list[RelayAccess]
-    host_keys: list[str]
-
-
 class UsageRequest(msgspec.Struct):
     """That somebody uses a workspace now. Both fields may be missing (empty body)."""
 
     agent_id: UUID | None = None
     app_name: str = ""
-
-
-class ProvisionerTiming(msgspec.Struct):
-    """A span of Terraform's work in a build."""
-
-    job_id: UUID
-    started_at: datetime
-    ended_at: datetime
-    stage: str
-    source: str
-    action: str
-    resource: str
-
-
-class AgentScriptTiming(msgspec.Struct):
-    """A finished run of a script."""
-
-    started_at: datetime
-    ended_at: datetime
-    exit_code: int
-    stage: str
-    status: str
-    display_name: str
-    workspace_agent_id: UUID
-    workspace_agent_name: str
-
-
-class AgentConnectionTiming(msgspec.Struct):
-    """From the end of the build to the agent's first connection."""
-
-    started_at: datetime
-    ended_at: datetime
-    stage: str
-    workspace_agent_id: UUID
-    workspace_agent_name: str
-
-
-class BuildTimings(msgspec.Struct):
-    """Where a build's time went."""
-
-    provisioner_timings: list[ProvisionerTiming]
-    agent_script_timings: list[AgentScriptTiming]
-    agent_connection_timings: list[AgentConnectionTiming]
-
-
-class UpdateWorkspaceRequest(msgspec.Struct):
-    """A new name."""
-
-    name: str = ""
-
-
-class UpdateAutostartRequest(msgspec.Struct):
-    """A weekly schedule, or none."""
-
-    schedule: str | None = None
-
-
-class UpdateTTLRequest(msgspec.Struct):
-    """Milliseconds until a started workspace stops by itself, or null for never."""
-
-    ttl_ms: int | None = None
-
-
-class UpdateAutomaticUpdatesRequest(msgspec.Struct):
-    """Whether starts take the template's active version."""
-
-    automatic_updates: AutomaticUpdates
-
-
-class UpdateDormancyRequest(msgspec.Struct):
-    """Whether the workspace is dormant."""
-
-    dormant: bool
-
-
-class ExtendRequest(msgspec.Struct):
-    """The new deadline of a running workspace."""
-
-    deadline: datetime
-
-
-class ResolveAutostartResponse(msgspec.Struct):
-    """Whether an automatic start would stop at parameters that need a person."""
-
-    parameter_mismatch: bool
-
-
-class PatchAgentLog(msgspec.Struct):
-    """A line that a workspace reports."""
-
-    created_at: datetime
-    output: str
-    level: LogLevel = "info"
-
-
-class PatchAgentLogsRequest(msgspec.Struct):
-    """Lines of one log source; the zero UUID is the agent's own."""
-
-    logs: list[PatchAgentLog]
-    log_source_id: UUID = UUID(int=0)
-
-
-class PostLogSourceRequest(msgspec.Struct):
-    """A log source of an agent, made or renamed."""
-
-    id: UUID
-    display_name: str = ""
-    icon: str = ""
-
-
-class AgentGitSSHKey(msgspec.Struct):
-    """The owner's key pair, for git inside the workspace."""
-
-    public_key: str
-    private_key: str

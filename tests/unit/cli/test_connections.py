@@ -16,8 +16,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from devyard.wire.agents import AgentConnectionInfo
 from devyard.wire.streams import RelayAccess
-from devyard.wire.workspaces import AgentConnectionInfo, Workspace, WorkspaceAgent
+from devyard.wire.workspaces import Workspace, WorkspaceAgent
 from tests.unit.cli.conftest import Cli
 from tests.unit.cli.fakeapi import Asked, FakeApi, make_agent, make_build, make_workspace, with_agent
 from tests.unit.cli.fakerelay import FakeRelay, free_port

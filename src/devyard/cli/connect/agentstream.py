@@ -14,7 +14,7 @@ from devyard.net.client import Head, open_stream
 from devyard.net.upgrade import AgentRefusedError, RelayRefusedError, StreamError
 from devyard.sdk.agents import get_connection
 from devyard.sdk.client import Client
-from devyard.wire.workspaces import AgentConnectionInfo
+from devyard.wire.agents import AgentConnectionInfo
 
 PATIENCE_S = 15.0
 PAUSE_S = 0.25

@@ -55,6 +55,7 @@ async def import_version(
             readme=place.template.read_readme(),
             warnings=tuple(warnings),
             timings=tuple(place.timings),
+            workspace_tags={key: value for tags in capture.workspace_tags for key, value in tags.items()},
         )
 
 

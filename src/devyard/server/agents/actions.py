@@ -18,15 +18,10 @@ from devyard.server.agents.store import ReportStore, cut
 from devyard.server.agents.views import metadata_views
 from devyard.server.db.wakeups import wait_for
 from devyard.server.services import Services
+from devyard.wire.agents import AgentConnectionInfo, AgentGitSSHKey, PatchAgentLogsRequest, PostLogSourceRequest
 from devyard.wire.errors import Invalid, NotFound, ValidationError
 from devyard.wire.streams import RelayAccess
-from devyard.wire.workspaces import (
-    AgentConnectionInfo,
-    AgentGitSSHKey,
-    AgentLog,
-    PatchAgentLogsRequest,
-    PostLogSourceRequest,
-)
+from devyard.wire.workspaces import AgentLog
 
 TICKET_S = 60
 HOSTNAME_SUFFIX = "devyard"

@@ -20,15 +20,8 @@ from devyard.server.http.routing import API_PATH
 from devyard.server.http.streams import send_values, stream_events
 from devyard.server.services import Services
 from devyard.wire import agentlink, errors
-from devyard.wire.workspaces import (
-    AgentConnectionInfo,
-    AgentGitSSHKey,
-    AgentLog,
-    AgentLogSource,
-    PatchAgentLogsRequest,
-    PostLogSourceRequest,
-    WorkspaceAgent,
-)
+from devyard.wire.agents import AgentConnectionInfo, AgentGitSSHKey, PatchAgentLogsRequest, PostLogSourceRequest
+from devyard.wire.workspaces import AgentLog, AgentLogSource, WorkspaceAgent
 
 READ = {"permission": "workspace:read"}
 CONNECT = {"permission": "workspace:ssh"}

@@ -9,17 +9,9 @@ import msgspec
 from devyard.server.agents import rules
 from devyard.server.agents.queries import AgentRow, AppRow, MetadataRow
 from devyard.server.jobs.views import present
+from devyard.wire.agents import AgentMetadata, AgentMetadataDescription, AgentMetadataResult
 from devyard.wire.enums import DisplayApp, OpenIn, SharingLevel, StartupBehavior
-from devyard.wire.workspaces import (
-    AgentLogSource,
-    AgentMetadata,
-    AgentMetadataDescription,
-    AgentMetadataResult,
-    AgentScript,
-    Healthcheck,
-    WorkspaceAgent,
-    WorkspaceApp,
-)
+from devyard.wire.workspaces import AgentLogSource, AgentScript, Healthcheck, WorkspaceAgent, WorkspaceApp
 
 API_VERSION = "2.0"
 

@@ -3,8 +3,6 @@
 Each declares its permission; the build's own workspace decides whether the actor has it.
 """
 
-import base64
-import binascii
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,12 +12,13 @@ from litestar import Response, WebSocket, get, patch, post, put, websocket
 from litestar.params import Body
 
 from devyard.server.access.rules import Actor, check
-from devyard.server.builds import create, queries
+from devyard.server.builds import cancel, create, queries, states
 from devyard.server.builds.queries import BuildRow
-from devyard.server.builds.views import build_view, resource_views, timings_view
+from devyard.server.builds.timings import load_timings
+from devyard.server.builds.views import build_view, resource_views
 from devyard.server.http.paging import read_page
-from devyard.server.jobs import queries as job_queries
 from devyard.server.jobs.logs import list_logs, send_logs
+from devyard.server.jobs.matching import load_matched, load_queue
 from devyard.server.services import Services
 from devyard.server.workspaces.heads import get_head
 from devyard.server.workspaces.owners import load_user_id
@@ -27,7 +26,8 @@ from devyard.server.workspaces.queries import get_workspace_by_name
 from devyard.wire import errors
 from devyard.wire.jobs import ProvisionerJobLog
 from devyard.wire.templates import ParameterValue
-from devyard.wire.workspaces import BuildTimings, CreateBuildRequest, WorkspaceBuild, WorkspaceResource
+from devyard.wire.timings import BuildTimings
+from devyard.wire.workspaces import CreateBuildRequest, WorkspaceBuild, WorkspaceResource
 
 READ = {"permission": "workspace:read"}
 UPDATE = {"permission": "workspace:update"}
@@ -97,7 +97,7 @@ async def cancel_build(
 ) -> errors.Response:
     """Ask a build to end; `expect_status` leaves it alone once it is in another one."""
     build = await load_readable(services, actor, build_id)
-    await create.cancel_build(services, actor, build, expect_status)
+    await cancel.cancel_build(services, actor, build, expect_status)
     return errors.Response(message="The build is being canceled.")
 
 
@@ -137,15 +137,16 @@ async def list_resources(services: Services, actor: Actor, build_id: UUID) -> li
 async def get_state(services: Services, actor: Actor, build_id: UUID) -> Response[bytes]:
     """Terraform's state as the build left it; administrators only."""
     build = await load_readable(services, actor, build_id)
-    create.check_state_access(actor, build)
+    states.check_state_access(actor, build)
     state = await queries.get_newest_state(services.pool, build.workspace_id, build.build_number)
     return Response(state.state, media_type="application/json")
 
 
 class PutStateRequest(msgspec.Struct):
-    """A state in base64, as clients write bytes in JSON."""
+    """A state in base64; `force` puts one of another lineage or with an older serial."""
 
     state: str
+    force: bool = False
 
 
 @put("/workspacebuilds/{build_id:uuid}/state", opt=READ, status_code=204, request_max_body_size=40 << 20)
@@ -154,29 +155,15 @@ async def put_state(
 ) -> None:
     """Replace the state of a workspace's latest build; administrators only."""
     build = await load_readable(services, actor, build_id)
-    create.check_state_access(actor, build)
-    try:
-        state = base64.b64decode(data.state, validate=True)
-    except (binascii.Error, ValueError):
-        detail = "The state has to be base64."
-        raise errors.Invalid(detail, validations=[errors.ValidationError("state", detail)]) from None
-    await create.replace_state(services, actor, build, state)
+    states.check_state_access(actor, build)
+    state = states.decode_state(data.state)
+    await states.replace_state(services, actor, build, state, is_forced=data.force)
 
 
 @get("/workspacebuilds/{build_id:uuid}/timings", opt=READ)
 async def get_build_timings(services: Services, actor: Actor, build_id: UUID) -> BuildTimings:
     """Where the build's time went."""
-    return await load_timings(services, await load_readable(services, actor, build_id))
-
-
-async def load_timings(services: Services, build: BuildRow) -> BuildTimings:
-    """A build's timings from the job, its scripts and its agents."""
-    return timings_view(
-        build,
-        await queries.get_timings(services.pool, build.id),
-        await queries.list_script_timings(services.pool, build.id),
-        await queries.list_agent_timings(services.pool, build.id),
-    )
+    return await load_timings(services.pool, await load_readable(services, actor, build_id))
 
 
 async def load_readable(services: Services, actor: Actor, build_id: UUID) -> BuildRow:
@@ -187,10 +174,9 @@ async def load_readable(services: Services, actor: Actor, build_id: UUID) -> Bui
 
 
 async def _view(services: Services, row: BuildRow) -> WorkspaceBuild:
-    queue: dict[UUID, tuple[int, int]] = {}
-    if row.job.status == "pending":
-        queue = await job_queries.list_queue_positions(services.pool, [row.job.id])
-    return build_view(row, now=services.now(), queue=queue.get(row.job.id, (0, 0)))
+    queue = await load_queue(services.pool, [row.job])
+    matched = await load_matched(services.pool, row.job) if row.job.status == "pending" else None
+    return build_view(row, now=services.now(), queue=queue.get(row.job.id, (0, 0)), matched=matched)
 
 
 ROUTES = (

@@ -76,6 +76,17 @@ async def complete_job(connection: Connection, build_id: UUID, now: datetime) ->
     )
 
 
+async def forget_states(connection: Connection, workspace_id: UUID) -> None:
+    """Drop every Terraform state of a workspace whose resources are left to themselves."""
+    await connection.execute(
+        """-- builds.forget_states
+        UPDATE workspace_builds SET state = '', state_serial = -1, state_lineage = ''
+        WHERE workspace_id = $1 AND state <> ''
+        """,
+        workspace_id,
+    )
+
+
 async def is_cancel_allowed(connection: Connection, template_id: UUID) -> bool:
     """Whether users of a template may cancel their builds."""
     allowed: bool | None = await connection.fetchval(

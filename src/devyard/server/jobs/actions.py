@@ -17,6 +17,9 @@ from devyard.server.jobs.rules import normalize_tags
 from devyard.wire.enums import JobType
 from devyard.wire.errors import Conflict, NotFound
 
+BACKGROUND = 1
+"""Priority of jobs that nobody waits for, such as keeping workspaces prebuilt."""
+
 
 async def insert_job(
     connection: Connection,
@@ -29,8 +32,12 @@ async def insert_job(
     workspace_build_id: UUID | None = None,
     tags: Mapping[str, str],
     input: Mapping[str, object] | None = None,
+    is_background: bool = False,
 ) -> JobRow:
-    """Queue a job inside the caller's transaction; provisioners are woken when it commits."""
+    """Queue a job inside the caller's transaction; provisioners are woken when it commits.
+
+    `is_background`: nobody waits for it, so every job of a person goes first.
+    """
     job = await queries.insert_job(
         connection,
         job_id=uuid4(),
@@ -42,6 +49,7 @@ async def insert_job(
         workspace_build_id=workspace_build_id,
         tags=normalize_tags(tags),
         input=input or {},
+        priority=BACKGROUND if is_background else 0,
     )
     await wake(connection, "jobs")
     return job

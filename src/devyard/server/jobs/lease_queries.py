@@ -19,7 +19,10 @@ GRACE_S = 15
 async def claim_job(
     connection: Connection, *, organization_id: UUID, tags: Mapping[str, str], worker_id: UUID, lease_id: UUID
 ) -> JobRow | None:
-    """The oldest pending job that a provisioner with these tags may take, now running under `lease_id`."""
+    """The first pending job that a provisioner with these tags may take, now running under `lease_id`.
+
+    What people wait for goes before what nobody waits for (`priority`), then the oldest.
+    """
     record = await connection.fetchrow(
         f"""-- jobs.claim_job
         UPDATE provisioner_jobs AS j
@@ -29,7 +32,7 @@ async def claim_job(
             SELECT id FROM provisioner_jobs
             WHERE status = 'pending' AND organization_id = $1
               AND CASE WHEN tags = '{{}}' THEN $2::jsonb = '{{}}' ELSE tags <@ $2::jsonb END
-            ORDER BY created_at, id FOR UPDATE SKIP LOCKED LIMIT 1
+            ORDER BY priority, created_at, id FOR UPDATE SKIP LOCKED LIMIT 1
         )
         RETURNING {JOB_COLUMNS}
         """,  # noqa: S608  (constant column names, here and below)
@@ -151,6 +154,22 @@ async def list_lost(executor: Executor) -> list[tuple[UUID, UUID]]:
         GRACE_S,
     )
     return [(record["id"], record["lease_id"]) for record in records]
+
+
+async def list_hopeless(executor: Executor, max_age_s: float) -> list[JobRow]:
+    """Jobs that have waited for longer than this and that no connected provisioner may take, oldest first."""
+    records = await executor.fetch(
+        f"""-- jobs.list_hopeless
+        SELECT {JOB_COLUMNS} FROM provisioner_jobs j
+        WHERE j.status = 'pending' AND j.created_at < now() - $1::float8 * interval '1 second' AND NOT EXISTS (
+            SELECT FROM provisioner_daemons d
+            WHERE d.organization_id = j.organization_id AND d.last_seen_at > now() - interval '45 seconds'
+              AND CASE WHEN j.tags = '{{}}' THEN d.tags = '{{}}' ELSE j.tags <@ d.tags END)
+        ORDER BY j.created_at LIMIT 50
+        """,  # noqa: S608
+        max_age_s,
+    )
+    return [JobRow(**record) for record in records]
 
 
 async def reserve_log_bytes(

@@ -7,8 +7,8 @@ import msgspec
 
 from devyard.server.db.pool import Executor
 from devyard.server.jobs.queries import JobRow, list_queue_positions
-from devyard.server.jobs.rules import can_run
-from devyard.server.provisioners.queries import list_tags
+from devyard.server.jobs.rules import Candidate, can_run, explain_waiting
+from devyard.server.provisioners.queries import list_candidates
 from devyard.wire.jobs import MatchedProvisioners
 
 
@@ -20,13 +20,15 @@ async def load_queue(executor: Executor, jobs: Sequence[JobRow]) -> dict[UUID, t
 
 async def load_matched(executor: Executor, job: JobRow) -> MatchedProvisioners:
     """How many provisioners could take a job: all that were seen lately, and those that are connected."""
-    matching = [
-        (seen_at, is_online)
-        for _, tags, seen_at, is_online in await list_tags(executor, job.organization_id)
-        if can_run(job.tags, tags)
-    ]
+    return decide_matched(job, await list_candidates(executor, job.organization_id))
+
+
+def decide_matched(job: JobRow, candidates: Sequence[Candidate]) -> MatchedProvisioners:
+    """The same from the provisioners of the job's organization, last seen first."""
+    matching = [candidate for candidate in candidates if can_run(job.tags, candidate.tags)]
     return MatchedProvisioners(
         count=len(matching),
-        available=sum(is_online for _, is_online in matching),
-        most_recently_seen=max((seen_at for seen_at, _ in matching), default=msgspec.UNSET),
+        available=sum(candidate.is_online for candidate in matching),
+        most_recently_seen=max((candidate.last_seen_at for candidate in matching), default=msgspec.UNSET),
+        reason=explain_waiting(job.tags, candidates),
     )

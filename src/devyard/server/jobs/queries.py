@@ -72,14 +72,15 @@ async def insert_job(
     workspace_build_id: UUID | None,
     tags: Mapping[str, str],
     input: Mapping[str, object],
+    priority: int = 0,
 ) -> JobRow:
-    """A new pending job."""
+    """A new pending job; those of a smaller `priority` are taken first."""
     given = {name: input[name] for name in GIVEN_VALUES if name in input}
     record = await connection.fetchrow(
         f"""-- jobs.insert_job
         INSERT INTO provisioner_jobs AS j (id, organization_id, initiator_id, type, file_id, template_version_id,
-                                           workspace_build_id, tags, input, given_values)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                                           workspace_build_id, tags, input, given_values, priority)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         RETURNING {JOB_COLUMNS}
         """,  # noqa: S608  (constant column names)
         job_id,
@@ -92,6 +93,7 @@ async def insert_job(
         dict(tags),
         {name: value for name, value in input.items() if name not in given},
         keyring_of(connection).seal_json(JOB_VALUES, job_id, given),
+        priority,
     )
     return JobRow(**record)
 
@@ -108,14 +110,37 @@ async def get_job(executor: Executor, job_id: UUID) -> JobRow | None:
 
 
 async def list_queue_positions(executor: Executor, job_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
-    """Position (from 1) and length of the queue for those of `job_ids` that are pending."""
+    """Position (from 1) and length of the queue for those of `job_ids` that are pending.
+
+    Provisioners with the same tags share a queue: the jobs that they may take. A job in several stands where it is
+    served first; one that no connected provisioner may take waits with those of the same tags.
+    """
     records = await executor.fetch(
         """-- jobs.list_queue_positions
-        SELECT id, position, size FROM (
-            SELECT id, row_number() OVER (PARTITION BY organization_id ORDER BY created_at, id) AS position,
-                   count(*) OVER (PARTITION BY organization_id) AS size
-            FROM provisioner_jobs WHERE status = 'pending'
-        ) queue WHERE id = ANY($1::uuid[])
+        WITH asked AS MATERIALIZED (
+            SELECT id, organization_id, tags FROM provisioner_jobs
+            WHERE id = ANY($1::uuid[]) AND status = 'pending'
+        ), served AS (
+            SELECT DISTINCT organization_id, tags FROM provisioner_daemons
+            WHERE organization_id IN (SELECT organization_id FROM asked)
+              AND last_seen_at > now() - interval '45 seconds'
+        ), queues AS MATERIALIZED (
+            SELECT row_number() OVER () AS number, q.* FROM (
+                SELECT organization_id, tags, false AS is_own FROM served
+                UNION ALL
+                SELECT DISTINCT organization_id, tags, true FROM asked a WHERE NOT EXISTS (
+                    SELECT FROM served s WHERE s.organization_id = a.organization_id
+                      AND CASE WHEN a.tags = '{}' THEN s.tags = '{}' ELSE a.tags <@ s.tags END)
+            ) q
+        ), places AS (
+            SELECT j.id, count(*) OVER w AS size,
+                   row_number() OVER (w ORDER BY j.priority, j.created_at, j.id) AS position
+            FROM queues q JOIN provisioner_jobs j ON j.organization_id = q.organization_id AND j.status = 'pending'
+             AND CASE WHEN q.is_own OR j.tags = '{}' THEN j.tags = q.tags ELSE j.tags <@ q.tags END
+            WINDOW w AS (PARTITION BY q.number)
+        )
+        SELECT DISTINCT ON (id) id, position, size FROM places WHERE id IN (SELECT id FROM asked)
+        ORDER BY id, position, size DESC
         """,
         list(job_ids),
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from devyard.server.jobs.queries import JobRow
-from devyard.wire.jobs import JobInput, JobMetadata, ProvisionerJob
+from devyard.wire.jobs import JobInput, JobMetadata, MatchedProvisioners, ProvisionerJob
 
 T = TypeVar("T")
 
@@ -19,8 +19,9 @@ def job_view(
     worker_name: str = "",
     metadata: JobMetadata | None = None,
     available_workers: list[UUID] | None = None,
+    matched: MatchedProvisioners | None = None,
 ) -> ProvisionerJob:
-    """The API's view of a job; `queue` is (position, size) while it is pending."""
+    """The API's view of a job; `queue` is (position, size) and `matched` who could take it while it is pending."""
     return ProvisionerJob(
         id=row.id,
         created_at=row.created_at,
@@ -44,6 +45,7 @@ def job_view(
         worker_name=present(worker_name or None),
         available_workers=msgspec.UNSET if available_workers is None else available_workers,
         logs_overflowed=row.logs_overflowed,
+        waiting_reason=present((matched.reason if matched else "") or None),
     )
 
 

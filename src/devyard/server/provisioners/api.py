@@ -1,5 +1,7 @@
 """Routes of provisioners: their socket, their keys, the list of daemons and the list of jobs."""
 
+import hmac
+import re
 from typing import Any
 from uuid import UUID
 
@@ -11,13 +13,16 @@ from devyard.server.http.guard import needs
 from devyard.server.http.ids import parse_id
 from devyard.server.http.paging import read_page
 from devyard.server.http.streams import AnySocket
-from devyard.server.jobs.listing import get_listed_job, list_jobs, listed_view, read_statuses
+from devyard.server.jobs.listing import STATUSES, TYPES, get_listed_job, list_jobs, read_choices, show_jobs
+from devyard.server.jobs.rules import without_implied
 from devyard.server.jobs.views import present, tags_view
 from devyard.server.organizations.lookup import load_organization
 from devyard.server.provisioners import actions, queries
 from devyard.server.provisioners.link.hub import ProvisionerHub
 from devyard.server.provisioners.queries import DaemonRow, KeyRow
+from devyard.server.provisioners.signin import MAX_KEY_CHARS, hash_key
 from devyard.server.services import Services
+from devyard.server.workspaces.owners import load_user_id
 from devyard.wire.enums import DaemonStatus
 from devyard.wire.errors import Invalid, NotFound, ValidationError
 from devyard.wire.jobs import (
@@ -33,6 +38,9 @@ from devyard.wire.provisionerlink import SERVE_PATH
 
 ORGANIZATION = "/organizations/{organization:str}"
 MAX_IDS = 200
+DAEMON_STATUSES = ("offline", "idle", "busy")
+_AGE = re.compile(r"(\d{1,9})(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @get(f"{ORGANIZATION}/provisionerkeys", opt=needs("provisioner_key:read"))
@@ -62,11 +70,20 @@ async def delete_key(actor: Actor, services: Services, organization: str, key: s
 async def list_key_daemons(actor: Actor, services: Services, organization: str) -> list[ProvisionerKeyDaemons]:
     """The keys, each with its daemons."""
     found = await _load(services, actor, organization, "provisioner_key:read")
-    daemons = await queries.list_daemons(services.pool, found, limit=1000, ids=None)
+    daemons = await queries.list_daemons(services.pool, found, limit=1000)
     return [
         ProvisionerKeyDaemons(key_view(key), [daemon_view(d) for d in daemons if d.key_id == key.id])
         for key in await queries.list_keys(services.pool, found)
     ]
+
+
+@get("/provisionerkeys/{key:str}", opt=needs("provisioner"))
+async def get_own_key(services: Services, principal: Any, key: str) -> ProvisionerKey:
+    """The key that a provisioner has signed in with; `me`, or the key's own text, name or id."""
+    row = await queries.get_key(services.pool, principal.key_id) if principal.key_id else None
+    if row is None or not is_named(row, key):
+        raise NotFound
+    return key_view(row)
 
 
 @get(f"{ORGANIZATION}/provisionerdaemons", opt=needs("provisioner_daemon:read"))
@@ -78,15 +95,24 @@ async def list_daemons(
     ids: str = "",
     status: str = "",
     tags: str = "",
+    offline: bool = True,
+    max_age: str = "",
 ) -> list[ProvisionerDaemon]:
-    """Provisioners that are or were connected, last seen first."""
+    """Provisioners that are or were connected, last seen first; `max_age` as `90s`, `15m`, `2h` or `7d`."""
     found = await _load(services, actor, organization, "provisioner_daemon:read")
-    page = read_page(limit, default=50)
-    rows = await queries.list_daemons(services.pool, found, limit=page.limit, ids=read_ids(ids))
-    wanted = {part.strip() for part in status.split(",") if part.strip()}
-    asked = read_tags(tags)
-    views = [daemon_view(row) for row in rows if asked.items() <= tags_view(row.tags).items()]
-    return [view for view in views if not wanted or view.status in wanted]
+    statuses = read_choices("status", status, DAEMON_STATUSES)
+    if not offline and statuses is None:
+        statuses = ["idle", "busy"]
+    rows = await queries.list_daemons(
+        services.pool,
+        found,
+        limit=read_page(limit, default=50).limit,
+        ids=read_ids(ids),
+        statuses=statuses,
+        tags=without_implied(read_tags(tags)),
+        max_age_s=read_age(max_age),
+    )
+    return [daemon_view(row) for row in rows]
 
 
 @get(f"{ORGANIZATION}/provisionerjobs", opt=needs("provisioner_jobs:read"))
@@ -98,18 +124,22 @@ async def list_provisioner_jobs(
     ids: str = "",
     status: str = "",
     tags: str = "",
+    type: str = "",
+    initiator: str = "",
 ) -> list[ProvisionerJob]:
-    """Jobs, newest first."""
+    """Jobs, newest first; those that wait with their place and, if nobody can take them, why."""
     found = await _load(services, actor, organization, "provisioner_jobs:read")
     rows = await list_jobs(
         services.pool,
         found,
         limit=read_page(limit, default=50).limit,
         ids=read_ids(ids),
-        statuses=read_statuses(status),
-        tags=read_tags(tags),
+        statuses=read_choices("status", status, STATUSES),
+        tags=without_implied(read_tags(tags)),
+        types=read_choices("type", type, TYPES),
+        initiator_id=await load_user_id(services.pool, actor, initiator) if initiator else None,
     )
-    return [listed_view(row) for row in rows]
+    return await show_jobs(services.pool, found, rows)
 
 
 @get(f"{ORGANIZATION}/provisionerjobs/{{job:str}}", opt=needs("provisioner_jobs:read"))
@@ -119,7 +149,8 @@ async def get_provisioner_job(actor: Actor, services: Services, organization: st
     row = await get_listed_job(services.pool, found, parse_id("job", job))
     if row is None:
         raise NotFound
-    return listed_view(row)
+    [view] = await show_jobs(services.pool, found, [row])
+    return view
 
 
 def make_socket_route(hub: ProvisionerHub) -> Any:
@@ -177,6 +208,23 @@ def read_tags(text: str) -> dict[str, str]:
         raise Invalid("The tags can't be read.", validations=[ValidationError("tags", detail)]) from None
 
 
+def read_age(text: str) -> float | None:
+    """A length of time in seconds from `90s`, `15m`, `2h`, `7d`, or None for nothing. Raises Invalid."""
+    if not text:
+        return None
+    found = _AGE.fullmatch(text)
+    if found is None:
+        detail = "Use a number with s, m, h or d, for example 15m."
+        raise Invalid("The age can't be read.", validations=[ValidationError("max_age", detail)])
+    return float(int(found[1]) * _SECONDS[found[2]])
+
+
+def is_named(row: KeyRow, text: str) -> bool:
+    """Whether a path means this key."""
+    by_text = hmac.compare_digest(row.secret_hash, hash_key(text[:MAX_KEY_CHARS]))
+    return by_text or text.lower() in ("me", row.name.lower(), str(row.id))
+
+
 async def _load(services: Services, actor: Actor, organization: str, permission: str) -> UUID:
     found = await load_organization(services.pool, actor, organization)
     check(actor, permission, organization_id=found.id, can_read=True)
@@ -192,6 +240,7 @@ routes: list[Any] = [
     create_key,
     delete_key,
     list_key_daemons,
+    get_own_key,
     list_daemons,
     list_provisioner_jobs,
     get_provisioner_job,

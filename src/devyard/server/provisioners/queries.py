@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from devyard.server.db.pool import Connection, Executor
+from devyard.server.jobs.rules import Candidate
 from devyard.wire.enums import JobStatus
 
 ONLINE_S = 45
@@ -15,13 +16,14 @@ ONLINE_S = 45
 
 
 class KeyRow(msgspec.Struct, frozen=True):
-    """A provisioner key without its secret."""
+    """A provisioner key; of its secret only the hash is known."""
 
     id: UUID
     organization_id: UUID
     name: str
     tags: Mapping[str, str]
     created_at: datetime
+    secret_hash: bytes
 
 
 class DaemonRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,9 +71,21 @@ async def get_key_by_hash(executor: Executor, secret_hash: bytes) -> KeyRow | No
     """The key with this secret; the hash of a random secret can't be guessed piece by piece."""
     record = await executor.fetchrow(
         """-- provisioners.get_key_by_hash
-        SELECT id, organization_id, name, tags, created_at FROM provisioner_keys WHERE secret_hash = $1
+        SELECT id, organization_id, name, tags, created_at, secret_hash FROM provisioner_keys
+        WHERE secret_hash = $1
         """,
         secret_hash,
+    )
+    return KeyRow(**record) if record else None
+
+
+async def get_key(executor: Executor, key_id: UUID) -> KeyRow | None:
+    """A key by id."""
+    record = await executor.fetchrow(
+        """-- provisioners.get_key
+        SELECT id, organization_id, name, tags, created_at, secret_hash FROM provisioner_keys WHERE id = $1
+        """,
+        key_id,
     )
     return KeyRow(**record) if record else None
 
@@ -80,7 +94,7 @@ async def list_keys(executor: Executor, organization_id: UUID) -> list[KeyRow]:
     """The keys of an organization by name."""
     records = await executor.fetch(
         """-- provisioners.list_keys
-        SELECT id, organization_id, name, tags, created_at FROM provisioner_keys
+        SELECT id, organization_id, name, tags, created_at, secret_hash FROM provisioner_keys
         WHERE organization_id = $1 ORDER BY lower(name) LIMIT 1000
         """,
         organization_id,
@@ -94,7 +108,7 @@ async def delete_key(connection: Connection, organization_id: UUID, name: str) -
         """-- provisioners.delete_key
         DELETE FROM provisioner_keys
         WHERE organization_id = $1 AND (lower(name) = lower($2) OR id::text = lower($2))
-        RETURNING id, organization_id, name, tags, created_at
+        RETURNING id, organization_id, name, tags, created_at, secret_hash
         """,
         organization_id,
         name,
@@ -167,9 +181,16 @@ async def leave_daemon(executor: Executor, daemon_id: UUID) -> None:
 
 
 async def list_daemons(
-    executor: Executor, organization_id: UUID, *, limit: int, ids: Sequence[UUID] | None
+    executor: Executor,
+    organization_id: UUID,
+    *,
+    limit: int,
+    ids: Sequence[UUID] | None = None,
+    statuses: Sequence[str] | None = None,
+    tags: Mapping[str, str] | None = None,
+    max_age_s: float | None = None,
 ) -> list[DaemonRow]:
-    """Daemons of an organization, last seen first."""
+    """Daemons of an organization, last seen first; `max_age_s` leaves out those not seen for longer."""
     records = await executor.fetch(
         """-- provisioners.list_daemons
         SELECT d.id, d.organization_id, d.key_id, k.name AS key_name, d.name, d.version, d.api_version, d.tags,
@@ -192,24 +213,29 @@ async def list_daemons(
                 WHERE j.worker_id = d.id ORDER BY j.created_at DESC LIMIT 2
             ) recent
         ) jobs ON true
-        WHERE d.organization_id = $1 AND ($2::uuid[] IS NULL OR d.id = ANY($2))
+        WHERE d.organization_id = $1 AND ($2::uuid[] IS NULL OR d.id = ANY($2)) AND d.tags @> $5::jsonb
+          AND ($6::float8 IS NULL OR d.last_seen_at > now() - $6 * interval '1 second')
+          AND ($7::text[] IS NULL
+               OR CASE WHEN d.last_seen_at <= now() - $4::int * interval '1 second' THEN 'offline'
+                       WHEN jobs.current_job IS NOT NULL THEN 'busy' ELSE 'idle' END = ANY($7))
         ORDER BY d.last_seen_at DESC, d.id LIMIT $3
         """,
         organization_id,
         None if ids is None else list(ids),
         limit,
         ONLINE_S,
+        dict(tags or {}),
+        max_age_s,
+        None if statuses is None else list(statuses),
     )
     return [DaemonRow(**record) for record in records]
 
 
-async def list_tags(
-    executor: Executor, organization_id: UUID
-) -> list[tuple[UUID, Mapping[str, str], datetime, bool]]:
-    """(id, tags, last seen, connected) of the daemons that were seen lately, for matching with jobs."""
+async def list_candidates(executor: Executor, organization_id: UUID) -> list[Candidate]:
+    """The daemons of an organization that were seen in the last week, last seen first, for matching with jobs."""
     records = await executor.fetch(
-        """-- provisioners.list_tags
-        SELECT id, tags, last_seen_at, last_seen_at > now() - $2::int * interval '1 second' AS is_online
+        """-- provisioners.list_candidates
+        SELECT id, name, tags, last_seen_at, last_seen_at > now() - $2::int * interval '1 second' AS is_online
         FROM provisioner_daemons
         WHERE organization_id = $1 AND last_seen_at > now() - interval '7 days'
         ORDER BY last_seen_at DESC LIMIT 1000
@@ -217,4 +243,4 @@ async def list_tags(
         organization_id,
         ONLINE_S,
     )
-    return [(r["id"], r["tags"], r["last_seen_at"], r["is_online"]) for r in records]
+    return [Candidate(**record) for record in records]

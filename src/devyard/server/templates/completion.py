@@ -7,6 +7,7 @@ import msgspec
 
 from devyard.server.db.pool import Connection
 from devyard.server.jobs.queries import JobRow
+from devyard.server.jobs.tags import keep_workspace_tags
 from devyard.server.services import Services
 from devyard.server.templates import version_queries
 from devyard.server.templates.planned import keep_planned
@@ -45,6 +46,8 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         external_auths=result.external_auths,
         warnings=result.warnings,
     )
+    if result.workspace_tags:
+        await keep_workspace_tags(connection, job.template_version_id, result.workspace_tags)
 
 
 async def complete_dry_run(connection: Connection, services: Services, job: JobRow, result: DryRunDone) -> None:

@@ -13,7 +13,8 @@ from devyard.server.access.rules import Actor, check
 from devyard.server.audit import actions as audit
 from devyard.server.builds import queries as build_queries
 from devyard.server.builds import rules as build_rules
-from devyard.server.builds.create import check_version, insert_build, preset_values
+from devyard.server.builds.create import insert_build
+from devyard.server.builds.versions import check_version, preset_values
 from devyard.server.db.pool import Connection, transaction
 from devyard.server.db.wakeups import wake
 from devyard.server.http.ids import present_id

@@ -17,7 +17,7 @@ from litestar.response import ServerSentEvent
 from litestar.response.base import ASGIResponse
 
 from devyard.server.access.rules import Actor, check
-from devyard.server.builds.api import load_timings
+from devyard.server.builds.timings import load_timings
 from devyard.server.http.paging import read_page
 from devyard.server.http.streams import send_values, stream_events
 from devyard.server.services import Services
@@ -28,9 +28,8 @@ from devyard.server.workspaces.queries import WorkspaceRow
 from devyard.server.workspaces.rendering import Renderer
 from devyard.server.workspaces.write_queries import record_use
 from devyard.wire import errors
-from devyard.wire.workspaces import (
-    BuildTimings,
-    CreateWorkspaceRequest,
+from devyard.wire.timings import BuildTimings
+from devyard.wire.workspacechanges import (
     ExtendRequest,
     ResolveAutostartResponse,
     UpdateAutomaticUpdatesRequest,
@@ -38,10 +37,8 @@ from devyard.wire.workspaces import (
     UpdateDormancyRequest,
     UpdateTTLRequest,
     UpdateWorkspaceRequest,
-    UsageRequest,
-    Workspace,
-    WorkspacesPage,
 )
+from devyard.wire.workspaces import CreateWorkspaceRequest, UsageRequest, Workspace, WorkspacesPage
 
 READ = {"permission": "workspace:read"}
 CREATE = {"permission": "workspace:create"}
@@ -195,7 +192,7 @@ async def resolve_autostart(services: Services, actor: Actor, workspace_id: UUID
 @get(f"{ONE}/timings", opt=READ)
 async def get_timings(services: Services, actor: Actor, workspace_id: UUID) -> BuildTimings:
     """Where the time of the latest build went."""
-    return await load_timings(services, (await load_readable(services, actor, workspace_id)).build)
+    return await load_timings(services.pool, (await load_readable(services, actor, workspace_id)).build)
 
 
 @get(f"{ONE}/watch", opt=READ)
@@ -250,9 +247,14 @@ def make_list_route(renderer: Renderer) -> HTTPRouteHandler:
         opt=READ,
         responses={200: ResponseSpec(WorkspacesPage, description="A page", generate_examples=False)},
     )
-    async def list_workspaces(actor: Actor, q: str = "", limit: int = 0, offset: int = 0) -> ASGIResponse:
-        """Workspaces that the actor may read: own favourites first, then by owner and name."""
-        page = read_page(limit, offset)
+    async def list_workspaces(
+        actor: Actor, q: str = "", limit: int = 0, offset: int = 0, after_id: str = ""
+    ) -> ASGIResponse:
+        """Workspaces that the actor may read: own favourites first, then by owner and name.
+
+        `after_id` continues behind a workspace: pages by it neither repeat nor skip what is there all the time.
+        """
+        page = read_page(limit, offset, after_id)
         body = await renderer.render_page(actor, decide_conditions(q, user_id=actor.user_id), page)
         return ASGIResponse(body=body, media_type="application/json")
 

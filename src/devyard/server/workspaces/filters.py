@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from devyard.server.agents.queries import STATUS_SQL
-from devyard.server.http.filters import escape_like, parse_filter, read_choices, read_flag, read_time
+from devyard.server.http.filters import escape_like, parse_filter, read_choices, read_flag, read_time, split_terms
 from devyard.server.http.ids import parse_id, read_id
 from devyard.wire.errors import UnknownFilter, ValidationError
 
@@ -44,6 +44,11 @@ _AGENT_IN = (
     f"({STATUS_SQL}) = ANY({{0}}::text[]))"
 )
 
+_HAS_TYPE = (
+    "EXISTS (SELECT FROM workspace_resources r WHERE r.build_id = w.latest_build_id"
+    " AND substring(r.type FROM '^(?:coder|devyard)_(.*)$') = ANY({0}::text[]))"
+)
+
 
 def decide_conditions(text: str, *, user_id: UUID) -> list[Condition]:
     """The conditions of `q`.
@@ -59,8 +64,6 @@ def decide_conditions(text: str, *, user_id: UUID) -> list[Condition]:
 
 def split_parameters(text: str) -> tuple[str, list[tuple[str, str | None]]]:
     """`q` without its `param:` terms, and those as (name, value or None for "has any")."""
-    from devyard.server.http.filters import split_terms
-
     rest: list[str] = []
     found: list[tuple[str, str | None]] = []
     for term in split_terms(text):
@@ -148,6 +151,24 @@ def _parameter(name: str, value: str | None) -> Condition:
     )
 
 
+def _shared(value: str, _: UUID) -> Condition:
+    """Workspaces that others were let into. None can be yet, so only "not shared" finds any."""
+    return Condition("false" if read_flag("shared", value) else "true")
+
+
+def _shared_with(value: str, _: UUID) -> Condition:
+    return Condition("{0}::text IS NULL", [value])
+
+
+def _has_ai_task(value: str, _: UUID) -> Condition:
+    return Condition(f"{'' if read_flag('has-ai-task', value) else 'NOT '}{_HAS_TYPE}", [["ai_task"]])
+
+
+def _has_external_agent(value: str, _: UUID) -> Condition:
+    is_wanted = read_flag("has_external_agent", value)
+    return Condition(f"{'' if is_wanted else 'NOT '}{_HAS_TYPE}", [["external_agent"]])
+
+
 def _refuse(detail: str) -> UnknownFilter:
     return UnknownFilter("The filter can't be understood.", validations=[ValidationError("q", detail)])
 
@@ -165,4 +186,9 @@ _KEYS: dict[str, Callable[[str, UUID], Condition]] = {
     "last_used_before": _used_before,
     "last_used_after": _used_after,
     "organization": _organization,
+    "shared": _shared,
+    "shared_with_user": _shared_with,
+    "shared_with_group": _shared_with,
+    "has-ai-task": _has_ai_task,
+    "has_external_agent": _has_external_agent,
 }

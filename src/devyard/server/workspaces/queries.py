@@ -93,17 +93,26 @@ _STAMP = """w.id, w.xmin AS w_version, b.xmin AS b_version, j.xmin AS j_version,
       WHERE a.build_id = b.id) AS agents"""
 
 _PAGE = """WITH page AS (
-        SELECT w.id, count(*) OVER () AS total, w.favorite AND w.owner_id = $1 AS is_pinned,
+        {before}SELECT w.id, count(*) OVER () AS total, w.favorite AND w.owner_id = $1 AS is_pinned,
                lower(o.username) COLLATE "C" AS owner, lower(w.name) COLLATE "C" AS name
         FROM workspaces w
         JOIN users o ON o.id = w.owner_id{joins}
         WHERE w.deleted_at IS NULL AND ($2 OR w.owner_id = $1){conditions}
-        ORDER BY is_pinned DESC, owner, name, w.id LIMIT $3 OFFSET $4
+        {behind}ORDER BY is_pinned DESC, owner, name, id LIMIT $3 OFFSET $4
     )
     SELECT page.total, {stamp}
     FROM page JOIN workspaces w ON w.id = page.id JOIN workspace_builds b ON b.id = w.latest_build_id {build_joins}
     JOIN organizations g ON g.id = w.organization_id
     ORDER BY page.is_pinned DESC, page.owner, page.name, page.id"""
+
+
+_BEFORE = "SELECT * FROM ("
+_BEHIND = """) found WHERE (NOT is_pinned, owner, name, id) > (
+            SELECT NOT (a.favorite AND a.owner_id = $1), lower(ao.username) COLLATE "C",
+                   lower(a.name) COLLATE "C", a.id
+            FROM workspaces a JOIN users ao ON ao.id = a.owner_id WHERE a.id = {0})
+        """
+"""What lies behind a workspace in the list's order; the count stays that of the whole list."""
 
 
 async def list_stamps(
@@ -114,8 +123,12 @@ async def list_stamps(
     conditions: Sequence[Condition],
     limit: int,
     offset: int,
+    after_id: UUID | None = None,
 ) -> tuple[list[Stamped], int | None]:
-    """A page of the workspaces that a user may see, with the count over all pages (None on an empty page)."""
+    """A page of the workspaces that a user may see, with the count over all pages (None on an empty page).
+
+    `after_id` continues behind that workspace, whether it still is in the list or not.
+    """
     arguments: list[Any] = [user_id, can_see_all, limit, offset]
     parts: list[str] = []
     joins: dict[str, None] = {}
@@ -126,7 +139,13 @@ async def list_stamps(
             names.append(f"${len(arguments)}")
         parts.append(" AND " + condition.sql.format(*names))
         joins.update(dict.fromkeys(condition.joins))
+    behind = ""
+    if after_id is not None:
+        arguments.append(after_id)
+        behind = _BEHIND.format(f"${len(arguments)}")
     sql = _PAGE.format(
+        before=_BEFORE if behind else "",
+        behind=behind,
         joins="".join(f"\n        {join}" for join in joins),
         conditions="".join(parts),
         stamp=_STAMP,

@@ -6,7 +6,7 @@ used first. docs/design/workspace-list.md
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -17,11 +17,14 @@ import msgspec
 from devyard.server.access.rules import Actor, decide_reach
 from devyard.server.http.paging import Page
 from devyard.server.jobs import queries as job_queries
+from devyard.server.jobs.matching import decide_matched, load_matched
+from devyard.server.provisioners.queries import list_candidates
 from devyard.server.services import Services
 from devyard.server.workspaces import queries, rules
 from devyard.server.workspaces.filters import Condition
 from devyard.server.workspaces.queries import Stamped, WorkspaceRow
 from devyard.server.workspaces.views import decide_valid_until, workspace_view
+from devyard.wire.jobs import MatchedProvisioners
 from devyard.wire.workspaces import Workspace
 
 MAX_BYTES = 64 << 20
@@ -58,6 +61,7 @@ class Renderer:
             conditions=conditions,
             limit=page.limit,
             offset=page.offset,
+            after_id=page.after_id,
         )
         if count is None:
             count = await self._count_behind_end(actor, conditions, page, can_see_all=can_see_all)
@@ -71,14 +75,16 @@ class Renderer:
 
     async def render(self, row: WorkspaceRow, actor: Actor) -> Workspace:
         """One workspace for a reader, with its place in the queue while it waits."""
-        queue = await load_queue(self._services.pool, [row])
-        return self._view(row, actor.user_id, self._services.now(), queue)
+        pool = self._services.pool
+        queue = await load_queue(pool, [row])
+        matched = await load_matched(pool, row.build.job) if row.build.job.status == "pending" else None
+        return self._view(row, actor.user_id, self._services.now(), queue, matched)
 
     async def _count_behind_end(
         self, actor: Actor, conditions: Sequence[Condition], page: Page, *, can_see_all: bool
     ) -> int:
         """How many there are when a page lies behind the last one."""
-        if page.offset == 0:
+        if page.offset == 0 and page.after_id is None:
             return 0
         _, count = await queries.list_stamps(
             self._services.pool,
@@ -105,13 +111,14 @@ class Renderer:
     ) -> dict[UUID, bytes | None]:
         rows = await queries.list_workspaces(self._services.pool, [stamped.id for stamped in missing])
         queue = await load_queue(self._services.pool, rows.values())
+        matched = await load_matched_of(self._services.pool, rows)
         bodies: dict[UUID, bytes | None] = {}
         for stamped in missing:
             row = rows.get(stamped.id)
             if row is None:
                 bodies[stamped.id] = None
                 continue
-            body = _encode(self._view(row, actor.user_id, now, queue))
+            body = _encode(self._view(row, actor.user_id, now, queue, matched.get(row.id)))
             bodies[stamped.id] = body
             valid_until = decide_valid_until(row, now)
             if valid_until is None or valid_until > now:
@@ -132,7 +139,12 @@ class Renderer:
                 self._owners.pop(dropped_id, None)
 
     def _view(
-        self, row: WorkspaceRow, user_id: UUID, now: datetime, queue: dict[UUID, tuple[int, int]]
+        self,
+        row: WorkspaceRow,
+        user_id: UUID,
+        now: datetime,
+        queue: dict[UUID, tuple[int, int]],
+        matched: MatchedProvisioners | None,
     ) -> Workspace:
         return workspace_view(
             row,
@@ -140,7 +152,20 @@ class Renderer:
             now=now,
             allow_renames=rules.are_renames_allowed(self._services.settings),
             queue=queue.get(row.build.job.id, (0, 0)),
+            matched=matched,
         )
+
+
+async def load_matched_of(
+    pool: asyncpg.Pool, rows: Mapping[UUID, WorkspaceRow]
+) -> dict[UUID, MatchedProvisioners]:
+    """Who could take the jobs of those workspaces that wait, by workspace; one query for each organization."""
+    waiting = [row for row in rows.values() if row.build.job.status == "pending"]
+    candidates = {
+        organization_id: await list_candidates(pool, organization_id)
+        for organization_id in {row.build.organization_id for row in waiting}
+    }
+    return {row.id: decide_matched(row.build.job, candidates[row.build.organization_id]) for row in waiting}
 
 
 async def load_queue(pool: asyncpg.Pool, rows: Any) -> dict[UUID, tuple[int, int]]:

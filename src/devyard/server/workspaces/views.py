@@ -10,14 +10,21 @@ from devyard.server.jobs.views import present
 from devyard.server.workspaces import rules, schedule
 from devyard.server.workspaces.queries import WorkspaceRow
 from devyard.wire.errors import Invalid
+from devyard.wire.jobs import MatchedProvisioners
 from devyard.wire.workspaces import Workspace
 
 
 def workspace_view(
-    row: WorkspaceRow, *, user_id: UUID, now: datetime, allow_renames: bool, queue: tuple[int, int] = (0, 0)
+    row: WorkspaceRow,
+    *,
+    user_id: UUID,
+    now: datetime,
+    allow_renames: bool,
+    queue: tuple[int, int] = (0, 0),
+    matched: MatchedProvisioners | None = None,
 ) -> Workspace:
     """The API's view of a workspace for a user: only their own can be a favourite of theirs."""
-    build = build_view(row.build, now=now, queue=queue)
+    build = build_view(row.build, now=now, queue=queue, matched=matched)
     agents = [(agent.id, decide_status(agent.times, now)) for agent in list_agents(row)]
     return Workspace(
         id=row.id,
