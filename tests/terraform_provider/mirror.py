@@ -11,7 +11,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 def add_provider(mirror: Path, source: str, version: str, schema: Path) -> Path:
     """The executable of `source` (`namespace/name`, or with a host before) below the mirror's directory."""
-    host, namespace, name = (["registry.terraform.io"] + source.split("/"))[-3:]
+    host, namespace, name = ["registry.terraform.io", *source.split("/")][-3:]
     system = f"{platform.system().lower()}_{ARCHITECTURES[platform.machine()]}"
     directory = mirror / host / namespace / name / version / system
     directory.mkdir(parents=True)

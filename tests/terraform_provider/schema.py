@@ -77,6 +77,4 @@ def _attribute(name: str, words: str) -> pb.Schema.Attribute:
     type_, *flags = words.split()
     if not flags or set(flags) - set(FLAGS):
         raise ValueError(f"{name}: {words!r} is no type with flags out of {', '.join(FLAGS)}")
-    return pb.Schema.Attribute(
-        name=name, type=json.dumps(read_type(type_)).encode(), **dict.fromkeys(flags, True)
-    )
+    return pb.Schema.Attribute(name=name, type=json.dumps(read_type(type_)).encode(), **dict.fromkeys(flags, True))

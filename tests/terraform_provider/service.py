@@ -22,7 +22,9 @@ class Service:
     def GetSchema(self, request: pb.GetProviderSchema.Request) -> pb.GetProviderSchema.Response:
         return self._answer
 
-    def PrepareProviderConfig(self, request: pb.PrepareProviderConfig.Request) -> pb.PrepareProviderConfig.Response:
+    def PrepareProviderConfig(
+        self, request: pb.PrepareProviderConfig.Request
+    ) -> pb.PrepareProviderConfig.Response:
         return pb.PrepareProviderConfig.Response(prepared_config=request.config)
 
     def Configure(self, request: pb.Configure.Request) -> pb.Configure.Response:

@@ -90,9 +90,7 @@ async def test_starts_stops_and_is_deleted(terraform: Terraform, name: str) -> N
     stopped = await terraform.apply_well(context("stop"))
     assert machine not in stopped
     assert stopped[home] == started[home]
-    ended = await terraform.run(
-        "destroy", "-input=false", "-no-color", "-auto-approve", context=context("delete")
-    )
+    ended = await terraform.run("destroy", "-input=false", "-no-color", "-auto-approve", context=context("delete"))
     assert ended.code == 0, ended.output
     assert terraform.state() == {}
 
