@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from devyard.cli.failures import EXIT_INTERRUPTED, CommandFailed
 from devyard.cli.output import note, plain
+from devyard.cli.queueing import PATIENCE_S, QueueDisplay, warn_unmatched
 from devyard.sdk import builds, provisioners, templates
 from devyard.sdk.client import Client
 from devyard.sdk.logstream import follow_job_log
@@ -76,6 +77,16 @@ def print_job_log(lines: Iterable[ProvisionerJobLog], stream: TextIO, *, is_verb
     printer.end()
 
 
+class Followed(NamedTuple):
+    """A job to follow: where its log is, how its state is asked for, and how messages call it."""
+
+    path: str
+    refresh: Callable[[], ProvisionerJob]
+    label: str
+    cancel_hint: str
+    """The command that ends it later."""
+
+
 def follow_build(
     client: Client, build: WorkspaceBuild, *, stream: TextIO | None = None, is_verbose: bool = False
 ) -> WorkspaceBuild:
@@ -87,9 +98,12 @@ def follow_build(
         current = builds.get_build(client, build.id)
         return current.job
 
-    label = f"Build {build.build_number} of {build.workspace_owner_name}/{build.workspace_name}"
-    job = _follow(client, f"/workspacebuilds/{build.id}/logs", refresh, stream or sys.stdout, is_verbose, label)
-    _check_end(job, f"{label} ({build.transition})")
+    workspace = f"{build.workspace_owner_name}/{build.workspace_name}"
+    label = f"Build {build.build_number} of {workspace}"
+    warn_unmatched(build.matched_provisioners, build.job)
+    followed = Followed(f"/workspacebuilds/{build.id}/logs", refresh, label, f"devyard cancel {workspace}")
+    job = follow_job(client, followed, stream or sys.stdout, is_verbose=is_verbose)
+    check_end(job, f"{label} ({build.transition})")
     return current
 
 
@@ -104,52 +118,66 @@ def follow_import(
         current = templates.get_version(client, version.id)
         return current.job
 
-    path, label = f"/templateversions/{version.id}/logs", f"The import of version {version.name}"
-    job = _follow(client, path, refresh, stream or sys.stdout, is_verbose, label)
-    _check_end(job, label)
+    label = f"The import of version {version.name}"
+    warn_unmatched(version.matched_provisioners, version.job)
+    cancel_hint = f"devyard provisioner jobs cancel {version.job.id}"
+    followed = Followed(f"/templateversions/{version.id}/logs", refresh, label, cancel_hint)
+    job = follow_job(client, followed, stream or sys.stdout, is_verbose=is_verbose)
+    check_end(job, label)
     return current
 
 
-def _follow(
-    client: Client,
-    path: str,
-    refresh: Callable[[], ProvisionerJob],
-    stream: TextIO,
-    is_verbose: bool,
-    label: str,
-) -> ProvisionerJob:
+def follow_job(client: Client, followed: Followed, stream: TextIO, *, is_verbose: bool = False) -> ProvisionerJob:
+    """Shows a job's log until it has ended, however it ends. Raises CommandFailed after Ctrl-C."""
     ended: list[ProvisionerJob] = []
+    queue = QueueDisplay()
+    printer = JobLogPrinter(stream, is_verbose=is_verbose)
+    has_begun = False
 
     def is_over() -> bool:
-        job = refresh()
+        job = followed.refresh()
         if job.status in ENDED:
             ended.append(job)
         return bool(ended)
 
+    def look_at_queue() -> None:
+        if not has_begun:
+            queue.show(followed.refresh())
+
     try:
-        print_job_log(follow_job_log(client, path, is_over), stream, is_verbose=is_verbose)
+        for line in follow_job_log(client, followed.path, is_over, look_at_queue, PATIENCE_S):
+            if not has_begun:
+                has_begun = True
+                queue.clear()
+            printer.line(line)
+        queue.clear()
+        printer.end()
     except KeyboardInterrupt:
-        _leave(client, refresh, label)
+        queue.clear()
+        _leave(client, followed)
         raise CommandFailed("", EXIT_INTERRUPTED) from None
     while not ended and not is_over():
         time.sleep(0.2)
     return ended[0]
 
 
-def _leave(client: Client, refresh: Callable[[], ProvisionerJob], label: str) -> None:
+def _leave(client: Client, followed: Followed) -> None:
     """After Ctrl-C: a job goes on, but a second one in the next moments ends it too."""
     if not sys.stdin.isatty():
-        note(f"\n{label} goes on without you.")
+        note(f"\n{followed.label} goes on without you. Cancel it with: {followed.cancel_hint}")
         return
-    note(f"\n{label} goes on without you. Press Ctrl-C again now to cancel it.")
     try:
+        note(f"\n{followed.label} goes on without you. Press Ctrl-C again now to cancel it.")
         time.sleep(SECOND_THOUGHTS_S)
     except KeyboardInterrupt:
-        provisioners.cancel_job(client, refresh())
-        note(f"\n{label} is being canceled.")
+        provisioners.cancel_job(client, followed.refresh())
+        note(f"\n{followed.label} is being canceled.")
+    else:
+        note(f"Cancel it later with: {followed.cancel_hint}")
 
 
-def _check_end(job: ProvisionerJob, what: str) -> None:
+def check_end(job: ProvisionerJob, what: str) -> None:
+    """Raises CommandFailed when the job did not succeed."""
     if job.status == "succeeded":
         return
     if job.status == "canceled":

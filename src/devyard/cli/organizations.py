@@ -81,7 +81,10 @@ def choose_organization(client: Client, name: str) -> str:
         if name in (organization.name, str(organization.id)) if name else organization.is_default:
             return str(organization.id)
     if name:
-        raise CommandFailed(f"There is no organization {name!r} that you are in.")
+        from devyard.cli.nearby import hint_nearest
+
+        near = hint_nearest(name, [organization.name for organization in found])
+        raise CommandFailed(f"There is no organization {name!r} that you are in.{near}")
     if len(found) == 1:
         return str(found[0].id)
     raise CommandFailed(f"Which organization? Add --org with one of: {', '.join(o.name for o in found)}.")

@@ -21,6 +21,7 @@ COMMANDS: dict[str, Entry] = {
     "autoupdate": Entry(
         _CLI + "workspaces.settings:autoupdate", "Take new template versions at each start, or not."
     ),
+    "cancel": Entry(_CLI + "workspaces.canceling:cancel", "Cancel a workspace's build that waits or runs."),
     "completion": Entry(_CLI + "completion:completion", "Print or install shell completion."),
     "config-ssh": Entry(_CLI + "ssh.config:config_ssh", "Let plain ssh, scp, rsync and git reach workspaces."),
     "create": Entry(_CLI + "workspaces.create:create", "Create a workspace."),
@@ -40,6 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "port-forward": Entry(
         _CLI + "connect.portforward:port_forward", "Bring ports of a workspace here.", ("tunnel",)
     ),
+    "provider": Entry(_CLI + "provider:provider", "Serve the Terraform provider without a server."),
     "provisioner": Entry(
         _CLI + "provisioners.command:provisioners", "Provisioners and their jobs.", ("provisioners",)
     ),
@@ -51,6 +53,9 @@ COMMANDS: dict[str, Entry] = {
         _CLI + "quickstart.command:quickstart", "From nothing to a workspace's shell in one command."
     ),
     "rename": Entry(_CLI + "workspaces.settings:rename", "Rename a workspace."),
+    "repair": Entry(
+        _CLI + "workspaces.repairing:repair", "Say what is wrong with a workspace, and put it right after a yes."
+    ),
     "restart": Entry(_CLI + "workspaces.transitions:restart", "Stop a workspace and start it again."),
     "schedule": Entry(_CLI + "workspaces.schedule:schedule", "When workspaces start and stop by themselves."),
     "server": Entry(_CLI + "server:server", "Run the server."),
@@ -64,7 +69,7 @@ COMMANDS: dict[str, Entry] = {
     "tokens": Entry(_CLI + "tokens:tokens", "API tokens.", ("token",)),
     "unfavorite": Entry(_CLI + "workspaces.settings:unfavorite", "Undo favorite.", ("unfav", "unfavourite")),
     "update": Entry(
-        _CLI + "workspaces.transitions:update", "Move a workspace to its template's active version and start it."
+        _CLI + "workspaces.updating:update", "Move a workspace to its template's active version and start it."
     ),
     "users": Entry(_CLI + "users:users", "Users.", ("user",)),
     "version": Entry(_CLI + "version:make_command", "Show the version of this program.", is_factory=True),

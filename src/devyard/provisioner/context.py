@@ -83,10 +83,16 @@ class BuildContext(msgspec.Struct, frozen=True, kw_only=True):
     running_agent_token: str = ""
     agent_init_scripts: Mapping[str, str] = {}
     is_form: bool = False
+    refusal: str = ""
+    """Why nothing can be answered: the environment says something that can't be. Configure says it to the user."""
 
     def __repr__(self) -> str:
         """Without a single value: many are secrets."""
         return f"BuildContext(build_id={self.build_id!r}, transition={self.transition!r})"
+
+    def with_init_scripts(self, scripts: Mapping[str, str]) -> "BuildContext":
+        """The same with these agent scripts."""
+        return msgspec.structs.replace(self, agent_init_scripts=scripts)
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> "BuildContext":

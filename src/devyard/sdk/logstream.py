@@ -18,19 +18,33 @@ POLL_S = 0.5
 RETRY_S = (0.1, 0.3, 1.0, 2.0, 5.0)
 
 
-def follow_job_log(client: Client, path: str, is_over: Callable[[], bool]) -> Iterator[ProvisionerJobLog]:
-    """Lines of a job's log at `path` (`/workspacebuilds/ID/logs`), ending when `is_over` says so after a close."""
+def follow_job_log(
+    client: Client,
+    path: str,
+    is_over: Callable[[], bool],
+    on_silence: Callable[[], None] | None = None,
+    silence_s: float = 0.5,
+) -> Iterator[ProvisionerJobLog]:
+    """Lines of a job's log at `path` (`/workspacebuilds/ID/logs`), ending when `is_over` says so after a close.
+
+    `on_silence` is called after each `silence_s` without a line.
+    """
     seen = 0
     decode = msgspec.json.Decoder(ProvisionerJobLog).decode
     for attempt in _attempts():
         try:
-            for message in read_messages(client, f"{path}?follow=true&after={seen}"):
+            idle_s = silence_s if on_silence else None
+            for message in read_messages(client, f"{path}?follow=true&after={seen}", idle_s):
+                if not message:
+                    if on_silence:
+                        on_silence()
+                    continue
                 line = decode(message)
                 if line.id > seen:
                     seen = line.id
                     yield line
         except StreamRefused:
-            yield from _poll_job_log(client, path, seen, is_over)
+            yield from _poll_job_log(client, path, seen, is_over, on_silence)
             return
         except StreamBroken:
             pass
@@ -114,15 +128,18 @@ def read_messages(client: Client, target: str, idle_s: float | None = None) -> I
 
 
 def _poll_job_log(
-    client: Client, path: str, seen: int, is_over: Callable[[], bool]
+    client: Client, path: str, seen: int, is_over: Callable[[], bool], on_silence: Callable[[], None] | None
 ) -> Iterator[ProvisionerJobLog]:
     while True:
         over = is_over()
+        before = seen
         for line in client.get(path, list[ProvisionerJobLog], after=seen or None):
             seen = max(seen, line.id)
             yield line
         if over:
             return
+        if on_silence and seen == before:
+            on_silence()
         time.sleep(POLL_S)
 
 

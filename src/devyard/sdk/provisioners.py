@@ -1,7 +1,9 @@
 """Provisioners, their keys and their jobs over a `Client`. `organization` is an id, a name or `default`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
+
+import msgspec
 
 from devyard.sdk import builds
 from devyard.sdk.client import Client, segment
@@ -20,28 +22,38 @@ def list_daemons(
     organization: str,
     limit: int,
     *,
-    status: str | None = None,
+    statuses: Iterable[str] = (),
+    tags: Mapping[str, str] | None = None,
     is_offline_shown: bool = True,
     max_age: str | None = None,
 ) -> list[ProvisionerDaemon]:
-    """Provisioner processes, connected now or seen lately; `status` is a comma list, `max_age` as `15m`."""
+    """Provisioner processes with these statuses and tags, connected now or seen lately; `max_age` as `15m`."""
     path = f"/organizations/{segment(organization)}/provisionerdaemons"
     offline = None if is_offline_shown else False
-    return client.get(path, list[ProvisionerDaemon], limit=limit, status=status, offline=offline, max_age=max_age)
+    query = _filters(statuses, tags)
+    return client.get(path, list[ProvisionerDaemon], limit=limit, offline=offline, max_age=max_age, **query)
 
 
 def list_jobs(
     client: Client,
     organization: str,
     limit: int,
-    status: str | None,
     *,
-    type: str | None = None,
+    statuses: Iterable[str] = (),
+    tags: Mapping[str, str] | None = None,
+    types: Iterable[str] = (),
     initiator: str | None = None,
 ) -> list[ProvisionerJob]:
-    """Provisioner jobs, newest first; `status` and `type` are comma lists, `initiator` is a user."""
+    """Provisioner jobs with these statuses, tags and types, newest first; `initiator` is a user."""
     path = f"/organizations/{segment(organization)}/provisionerjobs"
-    return client.get(path, list[ProvisionerJob], limit=limit, status=status, type=type, initiator=initiator)
+    query = _filters(statuses, tags)
+    type_ = ",".join(types) or None
+    return client.get(path, list[ProvisionerJob], limit=limit, type=type_, initiator=initiator, **query)
+
+
+def _filters(statuses: Iterable[str], tags: Mapping[str, str] | None) -> dict[str, str | None]:
+    encoded = msgspec.json.encode(dict(tags)).decode() if tags else None
+    return {"status": ",".join(statuses) or None, "tags": encoded}
 
 
 def get_job(client: Client, organization: str, job_id: UUID) -> ProvisionerJob:

@@ -5,11 +5,14 @@ from uuid import UUID
 from devyard.sdk.client import Client, segment
 from devyard.wire.jobs import ProvisionerJobLog
 from devyard.wire.templates import (
+    ArchiveVersionsRequest,
+    ArchiveVersionsResponse,
     CreateTemplateRequest,
     CreateTemplateVersionRequest,
     Preset,
     Template,
     TemplateParameter,
+    TemplateVariable,
     TemplateVersion,
     UpdateActiveVersionRequest,
     UpdateTemplateRequest,
@@ -25,6 +28,11 @@ def list_templates(client: Client, query: str = "") -> list[Template]:
 def load_template(client: Client, organization: str, name: str) -> Template:
     """A template by name. Raises NotFound."""
     return client.get(f"/organizations/{segment(organization)}/templates/{segment(name)}", Template)
+
+
+def get_template(client: Client, template_id: UUID) -> Template:
+    """A template by id. Raises NotFound."""
+    return client.get(f"/templates/{template_id}", Template)
 
 
 def create_template(client: Client, organization: str, request: CreateTemplateRequest) -> Template:
@@ -68,6 +76,27 @@ def create_version(client: Client, organization: str, request: CreateTemplateVer
 def promote_version(client: Client, template_id: UUID, version_id: UUID) -> None:
     """Makes a version the one that new builds take."""
     client.do("PATCH", f"/templates/{template_id}/versions", UpdateActiveVersionRequest(version_id))
+
+
+def archive_version(client: Client, version_id: UUID) -> None:
+    """Hides a version. Raises PreconditionFailed, Conflict while it is the active one or in use."""
+    client.do("POST", f"/templateversions/{version_id}/archive")
+
+
+def unarchive_version(client: Client, version_id: UUID) -> None:
+    """Shows a hidden version again."""
+    client.do("POST", f"/templateversions/{version_id}/unarchive")
+
+
+def archive_unused_versions(client: Client, template_id: UUID, *, all_: bool) -> list[UUID]:
+    """Hides failed versions that nothing uses, or with `all_` every unused one; which ones it hid."""
+    path = f"/templates/{template_id}/versions/archive"
+    return client.send("POST", path, ArchiveVersionsRequest(all_), ArchiveVersionsResponse).archived_ids
+
+
+def list_variables(client: Client, version_id: UUID) -> list[TemplateVariable]:
+    """A version's Terraform variables; sensitive values are not in it."""
+    return client.get(f"/templateversions/{version_id}/variables", list[TemplateVariable])
 
 
 def list_parameters(client: Client, version_id: UUID) -> list[TemplateParameter]:

@@ -285,6 +285,38 @@ async def test_provider_url_and_host(terraform: Terraform) -> None:
     assert state["data.coder_workspace.me"]["access_url"] == "http://relay.example.com:7080"
 
 
+async def test_aliases_keep_their_own_url(terraform: Terraform) -> None:
+    """Two configurations of one provider are two connections, whoever configures last."""
+    terraform.write(
+        REQUIRED % ("coder", "coder", "coder")
+        + """
+        provider "coder" { url = "http://one.example.com:1" }
+        provider "coder" {
+          alias = "two"
+          url   = "http://two.example.com:2"
+        }
+        data "coder_workspace" "one" {}
+        data "coder_workspace" "two" { provider = coder.two }
+        resource "coder_agent" "one" {
+          os   = "linux"
+          arch = "amd64"
+        }
+        resource "coder_agent" "two" {
+          provider = coder.two
+          os       = "linux"
+          arch     = "amd64"
+        }
+        """
+    )
+    context = BuildContext(agent_init_scripts={"linux/amd64": "${ACCESS_URL}"})
+    state = await terraform.apply_well(context)
+    for name, port in (("one", 1), ("two", 2)):
+        assert state[f"data.coder_workspace.{name}"]["access_port"] == port
+        assert state[f"coder_agent.{name}"]["init_script"] == f"http://{name}.example.com:{port}"
+    again = await terraform.plan(context, "-detailed-exitcode")
+    assert again.code == 0, again.output
+
+
 async def test_values_of_megabytes(terraform: Terraform) -> None:
     (terraform.folder / "big.txt").write_text("0123456789abcdef" * (3 << 16))
     terraform.write(

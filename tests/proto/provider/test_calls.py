@@ -293,5 +293,5 @@ def test_answers_under_uvloop() -> None:
 
 
 async def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at most 107"):
+    with pytest.raises(ValueError, match="at most 106"):
         await ProviderServer.start(tmp_path / ("x" * 120))

@@ -102,6 +102,7 @@ def yard(signed_in: FakeApi) -> tuple[FakeApi, Workspace]:
     api.on("GET /templates", (200, [make_template()]))
     api.on(f"GET /templateversions/{VERSION}", (200, make_version()))
     api.on(f"GET /templateversions/{VERSION}/rich-parameters", (200, [PARAMETER]))
+    api.on(f"GET /templateversions/{VERSION}/presets", (200, []))
     api.on("POST /users/me/workspaces", (201, workspace))
     api.on(f"GET /workspaces/{workspace.id}", (200, workspace))
     serve_build(api, workspace, "succeeded")
@@ -252,6 +253,29 @@ def test_a_failed_import_makes_no_template(cli: Cli, signed_in: FakeApi, tmp_pat
     assert done.status == 1
     assert "main.tf line 3" in done.err
     assert signed_in.bodies(f"POST /organizations/{ORGANIZATION}/templates") == []
+
+
+def test_missing_variables_are_asked_once_and_sent(
+    cli: Cli, signed_in: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacks = {"error": "Variables need values: region.", "error_code": "REQUIRED_TEMPLATE_VARIABLES"}
+    prepare_push(signed_in, status="failed", **lacks)
+    (tmp_path / "main.tf").write_text("")
+    shape = {"name": "region", "description": "Where.", "type": "string", "value": "", "default_value": ""}
+    variable = {**shape, "required": True, "sensitive": False}
+    signed_in.on(f"GET /templateversions/{VERSION}/variables", (200, [variable]))
+    words = ("templates", "push", "local", "-d", str(tmp_path))
+    assert "--variable region=VALUE" in cli(*words, "--yes").err
+
+    def answer(*_: object, **__: object) -> str:
+        signed_in.on(f"GET /templateversions/{VERSION}", (200, make_version()))
+        return "eu"
+
+    monkeypatch.setattr("click.prompt", answer)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: True)
+    assert cli(*words, "--force-tty").status == 0
+    *_, last = signed_in.bodies(f"POST /organizations/{ORGANIZATION}/templateversions")
+    assert last["user_variable_values"] == [{"name": "region", "value": "eu"}]
 
 
 def test_a_defect_is_one_line_and_a_file(cli: Cli, signed_in: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from devyard.cli.failures import CommandFailed
-from devyard.cli.workspaces.parameters import Given, decide_values, read_given, read_parameter_file
+from devyard.cli.workspaces.parameters import Given, read_given, read_parameter_file
+from devyard.cli.workspaces.values import decide_values
 from devyard.wire.templates import TemplateParameter, TemplateParameterOption
 
 

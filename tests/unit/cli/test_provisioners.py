@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from devyard.wire.jobs import JobInput, ProvisionerKey
+from devyard.wire.jobs import JobInput, ProvisionerKey, ProvisionerKeyDaemons
 from tests.unit.cli.conftest import Cli
 from tests.unit.cli.fakeapi import NOW, FakeApi, make_job
 
@@ -45,7 +45,9 @@ def test_a_key_that_can_not_be_made_is_explained(cli: Cli, yard: FakeApi) -> Non
 
 
 def test_keys_are_listed_and_deleted(cli: Cli, yard: FakeApi) -> None:
-    yard.on(f"GET {KEYS}", (200, [ProvisionerKey(uuid4(), NOW, ORGANIZATION, "eu", {"b": "2", "a": "1"})]))
+    key = ProvisionerKey(uuid4(), NOW, ORGANIZATION, "eu", {"b": "2", "a": "1"})
+    yard.on(f"GET {KEYS}", (200, [key]))
+    yard.on(f"GET {KEYS}/daemons", (200, [ProvisionerKeyDaemons(key, [])]))
     assert "a=1 b=2" in cli("provisioner", "keys", "ls").out
     asked = cli("provisioner", "keys", "delete", "eu")
     assert asked.status == 1

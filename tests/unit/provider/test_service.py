@@ -14,7 +14,7 @@ from devyard.provisioner.provider.planning import fill_defaults
 from devyard.provisioner.provider.protocol import tfplugin5_pb2 as pb
 from devyard.provisioner.provider.registry import DATA_SOURCES, RESOURCES
 from devyard.provisioner.provider.schema import Attribute, Block
-from devyard.provisioner.provider.service import ProviderService, replace_host
+from devyard.provisioner.provider.service import ProviderJob, ProviderService, replace_host
 from devyard.provisioner.provider.values import UNKNOWN, decode, encode, has_unknown
 
 WORDS = [
@@ -92,8 +92,8 @@ CONTEXTS = st.sampled_from(
 @given(data=st.data(), context=CONTEXTS)
 def test_resources_answer_any_configuration(type_name: str, data: st.DataObject, context: BuildContext) -> None:
     block = RESOURCES[type_name].block
-    service = ProviderService(None)
-    service.use(context)
+    job = ProviderJob(context)
+    service = ProviderService(None, lambda: job)
     vague = data.draw(of_block(block, may_be_unknown=True))
     request = pb.ValidateResourceTypeConfig.Request(type_name=type_name, config=encode(block, vague))
     run(service.validate_resource_type_config(request))
@@ -150,8 +150,8 @@ def test_resources_answer_any_configuration(type_name: str, data: st.DataObject,
 @given(data=st.data(), context=CONTEXTS)
 def test_data_sources_answer_any_configuration(type_name: str, data: st.DataObject, context: BuildContext) -> None:
     block = DATA_SOURCES[type_name].block
-    service = ProviderService(None)
-    service.use(context)
+    job = ProviderJob(context)
+    service = ProviderService(None, lambda: job)
     vague = encode(block, data.draw(of_block(block, may_be_unknown=True)))
     run(
         service.validate_data_source_config(pb.ValidateDataSourceConfig.Request(type_name=type_name, config=vague))

@@ -1,10 +1,13 @@
 """`devyard provisioner keys`: what provisioners on other machines sign in with."""
 
+from collections.abc import Sequence
+
 import click
 import msgspec
 
 from devyard.cli.failures import CommandFailed
 from devyard.cli.lazy import LazyGroup
+from devyard.cli.nearby import hint_nearest
 from devyard.cli.organizations import choose_organization, organization_option
 from devyard.cli.output import Column, Listing, ago, list_options, note
 from devyard.cli.prompts import require_yes
@@ -13,7 +16,7 @@ from devyard.cli.settings import Settings
 from devyard.cli.workspaces.parameters import parse_pairs
 from devyard.sdk import provisioners as api
 from devyard.wire.errors import Conflict, NotFound
-from devyard.wire.jobs import ProvisionerKey
+from devyard.wire.jobs import ProvisionerDaemon, ProvisionerKey
 
 COLUMNS: tuple[Column[ProvisionerKey], ...] = (
     Column("created at", lambda k: ago(k.created_at)),
@@ -21,6 +24,8 @@ COLUMNS: tuple[Column[ProvisionerKey], ...] = (
     Column("tags", lambda k: render_tags(k.tags)),
     Column("id", lambda k: str(k.id), is_default=False),
 )
+USERS: Column[ProvisionerKey] = Column("provisioners", lambda k: "")
+"""Filled once it is known who uses the keys."""
 
 
 @click.group("keys", cls=LazyGroup)
@@ -55,14 +60,22 @@ def create(settings: Settings, name: str, org: str, tags: tuple[str, ...]) -> No
 
 @keys.command("list")
 @organization_option
-@list_options(COLUMNS)
+@list_options((*COLUMNS, USERS))
 @click.pass_obj
 def list_keys(settings: Settings, org: str, listing: Listing[ProvisionerKey]) -> None:
-    """List keys; their text is not stored."""
+    """List keys and the provisioners that use them; the keys' text is not stored."""
     client = settings.client()
-    found = api.list_keys(client, choose_organization(client, org))
+    organization = choose_organization(client, org)
+    found = api.list_keys(client, organization)
+    if USERS in listing.columns and not listing.is_json and found:
+        users = {item.key.id: item.daemons for item in api.list_key_daemons(client, organization)}
+        listing = listing.refined(USERS, lambda key: _describe_users(users.get(key.id, [])))
     empty = "No keys. Make one with: devyard provisioner keys create NAME"
     listing.show(found, lambda: msgspec.json.encode(found), empty)
+
+
+def _describe_users(daemons: Sequence[ProvisionerDaemon]) -> str:
+    return ", ".join(f"{daemon.name} ({daemon.status or 'unknown'})" for daemon in daemons)
 
 
 @keys.command("delete")
@@ -79,7 +92,8 @@ def delete(settings: Settings, name: str, org: str, yes: bool) -> None:
     try:
         api.delete_key(client, organization, name)
     except NotFound:
-        raise CommandFailed(f"There is no key {name!r}. See: devyard provisioner keys list") from None
+        near = hint_nearest(name, [key.name for key in api.list_keys(client, organization)])
+        raise CommandFailed(f"There is no key {name!r}.{near} See: devyard provisioner keys list") from None
     note(f"Key {name} is deleted.")
 
 

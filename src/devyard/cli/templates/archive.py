@@ -8,8 +8,9 @@ the same directory is the same file on the server. Invariants: what Terraform ma
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from devyard.cli.failures import CommandFailed
 from devyard.cli.templates.ignorefile import IgnoreRules
@@ -19,8 +20,8 @@ MAX_FILES = 20_000
 IGNORE_FILE = ".terraformignore"
 
 
-def pack_directory(directory: Path) -> bytes:
-    """The archive. Raises CommandFailed."""
+def pack_directory(directory: Path, leaves_out: Container[str] = ()) -> bytes:
+    """The archive, without the files named in `leaves_out`. Raises CommandFailed."""
     if not directory.is_dir():
         raise CommandFailed(f"{directory} is no directory.")
     rules = IgnoreRules.read(directory / IGNORE_FILE)
@@ -29,6 +30,8 @@ def pack_directory(directory: Path) -> bytes:
     count = total = 0
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in _list_files(root, rules):
+            if path.name in leaves_out:
+                continue
             data = _read(path, root, MAX_BYTES - total)
             count, total = count + 1, total + len(data)
             if count > MAX_FILES:
@@ -42,6 +45,35 @@ def pack_directory(directory: Path) -> bytes:
             "`devyard templates init` makes one."
         )
     return buffer.getvalue()
+
+
+def read_archive(stream: IO[bytes]) -> tuple[bytes, str]:
+    """An archive that is made already, as from stdin, and its content type. Raises CommandFailed."""
+    data = stream.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise CommandFailed(f"The archive is larger than {MAX_BYTES >> 20} MiB.")
+    if data.startswith(b"PK\x03\x04"):
+        return data, "application/zip"
+    if data.startswith(b"\x1f\x8b"):
+        data = _gunzip(data)
+    if data[257:262] != b"ustar":
+        raise CommandFailed(
+            "What comes from stdin is no tar or zip archive. As in: tar c . | devyard templates push …"
+        )
+    return data, "application/x-tar"
+
+
+def _gunzip(data: bytes) -> bytes:
+    import zlib
+
+    reader = zlib.decompressobj(wbits=31)
+    try:
+        plain = reader.decompress(data, MAX_BYTES)
+    except zlib.error as error:
+        raise CommandFailed(f"The archive from stdin can't be unpacked: {error}.") from None
+    if not reader.eof:
+        raise CommandFailed(f"The archive from stdin is cut off, or unpacks to more than {MAX_BYTES >> 20} MiB.")
+    return plain
 
 
 def unpack_archive(data: bytes, directory: Path, *, overwrites: bool) -> list[str]:

@@ -1,16 +1,15 @@
-"""`devyard templates versions`: list and promote."""
+"""`devyard templates versions`: list and promote; archive and unarchive live in archiving.py."""
 
 import click
 import msgspec
 
 from devyard.cli.failures import CommandFailed
-from devyard.cli.lazy import LazyGroup
+from devyard.cli.lazy import Entry, LazyGroup
 from devyard.cli.organizations import organization_option
 from devyard.cli.output import Column, Listing, ago, list_options, note
 from devyard.cli.settings import Settings, variables
-from devyard.cli.templates.command import load_template
+from devyard.cli.templates.command import load_template, load_version
 from devyard.sdk import templates
-from devyard.wire.errors import NotFound
 from devyard.wire.templates import TemplateVersion
 
 COLUMNS: tuple[Column[TemplateVersion], ...] = (
@@ -26,7 +25,14 @@ ACTIVE: Column[TemplateVersion] = Column("active", lambda v: "")
 """Filled once the template is known."""
 
 
-@click.group("versions", cls=LazyGroup)
+@click.group(
+    "versions",
+    cls=LazyGroup,
+    entries={
+        "archive": Entry("devyard.cli.templates.archiving:archive", "Take versions out of lists."),
+        "unarchive": Entry("devyard.cli.templates.archiving:unarchive", "Bring archived versions back."),
+    },
+)
 def versions() -> None:
     """Versions of a template."""
 
@@ -51,19 +57,18 @@ def list_versions(
 
 @versions.command("promote")
 @click.option("-t", "--template", required=True, envvar=variables("TEMPLATE_NAME"), help="The template.")
-@click.option("--template-version", "name", required=True, envvar=variables("TEMPLATE_VERSION_NAME"))
+@click.option(
+    "--template-version", "name", required=True, envvar=variables("TEMPLATE_VERSION_NAME"), help="The version."
+)
 @organization_option
 @click.pass_obj
 def promote(settings: Settings, template: str, name: str, org: str) -> None:
     """Make a version the active one."""
     client = settings.client()
     found = load_template(client, org, template)
-    try:
-        version = templates.load_version(client, found.id, name)
-    except NotFound:
-        raise CommandFailed(
-            f"Template {template} has no version {name!r}. See: devyard templates versions list {template}"
-        ) from None
+    version = load_version(client, found, name)
+    if version.job.status != "succeeded":
+        raise CommandFailed(f"Version {version.name} can't be made active: its import is {version.job.status}.")
     templates.promote_version(client, found.id, version.id)
     note(f"Version {version.name} of template {template} is active.")
 

@@ -7,11 +7,15 @@ import click
 
 from devyard.cli.durations import read_duration
 from devyard.cli.failures import CommandFailed
+from devyard.cli.nearby import hint_nearest
 from devyard.cli.output import note
 from devyard.cli.prompts import ask, confirm
+from devyard.cli.queueing import warn_unmatched
 from devyard.cli.settings import Settings, variables
-from devyard.cli.workspaces.parameters import Given, decide_values, parameter_options, read_given
+from devyard.cli.workspaces.parameters import Given, parameter_options, read_given
+from devyard.cli.workspaces.presets import choose_preset
 from devyard.cli.workspaces.targets import load_named, parse_target
+from devyard.cli.workspaces.values import decide_values
 from devyard.sdk import builds, templates, workspaces
 from devyard.sdk.client import Client
 from devyard.wire.errors import NotFound
@@ -24,8 +28,16 @@ from devyard.wire.workspaces import CreateWorkspaceRequest, Workspace
 @click.option(
     "-t", "--template", "template_name", default="", envvar=variables("TEMPLATE_NAME"), help="Its template."
 )
-@click.option("--template-version", "version_name", default="", envvar=variables("TEMPLATE_VERSION"))
-@click.option("--preset", default="", envvar=variables("PRESET_NAME"), help="A named bundle of parameter values.")
+@click.option(
+    "--template-version",
+    "version_name",
+    default="",
+    envvar=variables("TEMPLATE_VERSION"),
+    help="Another version than the active one.",
+)
+@click.option(
+    "--preset", default="", envvar=variables("PRESET_NAME"), help="A named bundle of parameter values, or none."
+)
 @parameter_options
 @click.option("--copy-parameters-from", default="", metavar="WORKSPACE", help="Take that workspace's values.")
 @click.option("--start-at", default="", metavar="SCHEDULE", help='As "9:30AM Mon-Fri Europe/Berlin".')
@@ -62,11 +74,19 @@ def create(
     owner, workspace_name, _ = parse_target(name or ask("Name of the workspace"))
     refuse_existing(client, owner, workspace_name)
     template = choose_template(client, template_name, org, asks=asks)
-    version = _choose_version(client, template, version_name)
+    version = choose_version(client, template, version_name)
     given = read_given(parameters, parameter_defaults, rich_parameter_file)
-    given = Given({**_base_values(client, version, preset, copy_parameters_from), **given.values}, given.defaults)
-    values = decide_values(templates.list_parameters(client, version.id), given, is_terminal=asks)
+    parameters_asked = templates.list_parameters(client, version.id)
+    chosen = choose_preset(templates.list_presets(client, version.id), preset, asks=asks)
+    base = _copied_values(client, version, copy_parameters_from)
+    if chosen:
+        base |= {parameter.Name: parameter.Value for parameter in chosen.Parameters}
+    given = Given({**base, **given.values}, given.defaults, given.ephemeral, given.asks_ephemeral)
+    values = decide_values(parameters_asked, given, is_terminal=asks)
     if asks:
+        from devyard.cli.workspaces.preview import show_plan
+
+        show_plan(client, version, workspace_name, values, is_verbose=settings.is_verbose)
         confirm(f"Create workspace {workspace_name} from template {template.name} ({version.name})?", default=True)
     request = CreateWorkspaceRequest(
         workspace_name,
@@ -75,9 +95,11 @@ def create(
         ttl_ms=int(stop_after.total_seconds() * 1000) if stop_after else None,
         rich_parameter_values=values,
         automatic_updates="always" if automatic_updates == "always" else "never",
+        template_version_preset_id=chosen.ID if chosen else None,
     )
     workspace = workspaces.create_workspace(client, request, owner)
     if no_wait:
+        warn_unmatched(workspace.latest_build.matched_provisioners, workspace.latest_build.job)
         note(f"Workspace {workspace.name} is being built. Follow it with: devyard logs -f {workspace.name}")
         return
     finish_start(client, workspace, is_verbose=settings.is_verbose)
@@ -101,6 +123,10 @@ def finish_start(client: Client, workspace: Workspace, *, is_verbose: bool = Fal
     follow_build(client, workspace.latest_build, is_verbose=is_verbose)
     workspace = workspaces.get_workspace(client, workspace.id)
     wait_for_agents(client, workspace)
+    if is_verbose:
+        from devyard.cli.workspaces.buildtimes import show_timings
+
+        show_timings(client, workspace.latest_build)
     return workspace
 
 
@@ -113,50 +139,60 @@ def choose_template(client: Client, name: str, organization: str, *, asks: bool)
         found = [t for t in found if t.name == name]
     if not found:
         if name:
-            raise CommandFailed(f"There is no template {name!r} that you may use. See: devyard templates list")
+            near = hint_nearest(name, [t.name for t in templates.list_templates(client)])
+            raise CommandFailed(
+                f"There is no template {name!r} that you may use.{near} See: devyard templates list"
+            )
         raise CommandFailed("There is no template yet. Add one with: devyard templates push NAME -d DIRECTORY")
     if len(found) == 1:
-        return found[0]
+        return _refuse_deprecated(found[0])
     if name:
         names = ", ".join(t.organization_name for t in found)
         raise CommandFailed(f"Several organizations have a template {name!r}: {names}. Say which with --org.")
     if not asks:
         raise CommandFailed(f"Which template? Add --template with one of: {', '.join(t.name for t in found)}.")
-    chosen = click.prompt("Template", type=click.Choice([t.name for t in found]), err=True)
-    return next(t for t in found if t.name == chosen)
+    usable = [t for t in found if not t.deprecated]
+    chosen = click.prompt("Template", type=click.Choice([t.name for t in usable]), err=True)
+    return next(t for t in usable if t.name == chosen)
+
+
+def _refuse_deprecated(template: Template) -> Template:
+    if template.deprecated:
+        why = f": {template.deprecation_message}" if template.deprecation_message else ""
+        raise CommandFailed(
+            f"Template {template.name} is deprecated{why}\nChoose another one: devyard templates list"
+        )
+    return template
 
 
 def _quotable(name: str) -> str:
     return name.replace('"', "")
 
 
-def _choose_version(client: Client, template: Template, name: str) -> TemplateVersion:
+def choose_version(client: Client, template: Template, name: str) -> TemplateVersion:
+    """A template's version by name; the active one without a name. Raises CommandFailed."""
     if not name:
         return templates.get_version(client, template.active_version_id)
     try:
         return templates.load_version(client, template.id, name)
     except NotFound:
+        near = hint_nearest(name, [v.name for v in templates.list_versions(client, template.id)])
         raise CommandFailed(
-            f"Template {template.name} has no version {name!r}. "
+            f"Template {template.name} has no version {name!r}.{near} "
             f"See: devyard templates versions list {template.name}"
         ) from None
 
 
-def _base_values(client: Client, version: TemplateVersion, preset: str, copy_from: str) -> dict[str, str]:
-    values: dict[str, str] = {}
-    if copy_from:
-        source = load_named(client, copy_from)
-        known = {parameter.name for parameter in templates.list_parameters(client, version.id)}
-        last = builds.list_parameters(client, source.latest_build.id)
-        values |= {parameter.name: parameter.value for parameter in last if parameter.name in known}
-    if preset and preset != "none":
-        presets = templates.list_presets(client, version.id)
-        chosen = next((p for p in presets if p.Name == preset), None)
-        if chosen is None:
-            there = ", ".join(p.Name for p in presets) or "none"
-            raise CommandFailed(f"This template has no preset {preset!r}; it has: {there}.")
-        values |= {parameter.Name: parameter.Value for parameter in chosen.Parameters}
-    return values
+def _copied_values(client: Client, version: TemplateVersion, copy_from: str) -> dict[str, str]:
+    if not copy_from:
+        return {}
+    source = load_named(client, copy_from)
+    known = {p.name for p in templates.list_parameters(client, version.id) if not p.ephemeral}
+    last = builds.list_parameters(client, source.latest_build.id)
+    left_out = sorted(p.name for p in last if p.name not in known)
+    if left_out:
+        note(f"Not copied, as this template has no such parameter: {', '.join(left_out)}")
+    return {parameter.name: parameter.value for parameter in last if parameter.name in known}
 
 
 def _schedule(start_at: str) -> str | None:

@@ -61,7 +61,7 @@ COLUMNS: tuple[Column[Workspace], ...] = (
 
 @click.command("list")
 @click.option("-a", "--all", "include_all", is_flag=True, help="Workspaces of everybody you may see.")
-@click.option("--search", default="", metavar="QUERY", help="Filter, as owner:me status:running template:NAME.")
+@click.option("-q", "--search", default="", metavar="QUERY", help="Filter, as: owner:me status:running.")
 @list_options(COLUMNS)
 @click.pass_obj
 def list_command(settings: Settings, include_all: bool, search: str, listing: Listing[Workspace]) -> None:

@@ -57,9 +57,22 @@ def load_target(client: Client, target: Target) -> Workspace:
     try:
         return workspaces.load_workspace(client, target.owner, target.workspace)
     except NotFound:
+        near = _hint_workspace(client, target)
         raise CommandFailed(
-            f"There is no workspace {target.label!r} that you may see. List yours with: devyard list"
+            f"There is no workspace {target.label!r} that you may see.{near} List yours with: devyard list"
         ) from None
+
+
+def _hint_workspace(client: Client, target: Target) -> str:
+    from devyard.cli.nearby import hint_nearest
+    from devyard.wire.errors import AppError
+
+    try:
+        found = workspaces.list_workspaces(client, f"owner:{target.owner}", limit=200).workspaces
+    except AppError:  # the hint is a courtesy; what failed is said without it
+        return ""
+    prefix = "" if target.owner == "me" else f"{target.owner}/"
+    return hint_nearest(target.label, [prefix + workspace.name for workspace in found])
 
 
 def load_named(client: Client, text: str) -> Workspace:
@@ -69,8 +82,12 @@ def load_named(client: Client, text: str) -> Workspace:
 
 def list_agents(build: WorkspaceBuild) -> list[WorkspaceAgent]:
     """All agents of a build, in order."""
-    resources: list[WorkspaceResource] = build.resources if isinstance(build.resources, list) else []
-    return [agent for resource in resources for agent in resource.agents]
+    return [agent for resource in list_resources(build) for agent in resource.agents]
+
+
+def list_resources(build: WorkspaceBuild) -> list[WorkspaceResource]:
+    """What Terraform made in a build."""
+    return build.resources if isinstance(build.resources, list) else []
 
 
 def choose_agent(workspace: Workspace, name: str) -> WorkspaceAgent:

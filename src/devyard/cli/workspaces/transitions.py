@@ -1,6 +1,5 @@
-"""`devyard start`, `stop`, `restart`, `update`, `delete`: the next build of a workspace, followed to its end."""
+"""`devyard start`, `stop`, `restart`, `delete`: the next build of a workspace, followed to its end."""
 
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -9,16 +8,23 @@ from devyard.cli.failures import CommandFailed
 from devyard.cli.joblog import follow_build
 from devyard.cli.output import note
 from devyard.cli.prompts import confirm, require_yes
+from devyard.cli.queueing import warn_unmatched
 from devyard.cli.settings import Settings
 from devyard.cli.workspaces.create import finish_start
-from devyard.cli.workspaces.parameters import Given, build_parameter_options, decide_values, read_given
-from devyard.cli.workspaces.targets import load_named
+from devyard.cli.workspaces.parameters import build_parameter_options
+from devyard.cli.workspaces.preparing import prepare_build
+from devyard.cli.workspaces.targets import list_resources, load_named
 from devyard.cli.workspaces.waiting import start_request
-from devyard.sdk import builds, templates, workspaces
+from devyard.sdk import workspaces
 from devyard.sdk.client import Client
 from devyard.wire.enums import BuildReason
 from devyard.wire.errors import NotFound
 from devyard.wire.workspaces import CreateBuildRequest, Workspace
+
+DATA_ONLY = frozenset(
+    {"coder_agent", "devyard_agent", "random_id", "random_string", "random_password", "time_static"}
+)
+"""Resource types that leave nothing behind outside Terraform's state."""
 
 BUSY = frozenset({"pending", "starting", "stopping", "canceling", "deleting"})
 
@@ -40,7 +46,7 @@ def start(
     if build.status in ("pending", "starting"):
         finish_start(client, found, is_verbose=settings.is_verbose)
         return
-    _refuse_busy(found)
+    refuse_busy(found)
     if build.status == "running":
         note(f"Workspace {found.name} is running already.")
         return
@@ -49,9 +55,10 @@ def start(
 
 @click.command("stop")
 @click.argument("workspace")
+@click.option("--no-wait", is_flag=True, help="Return as soon as the build is queued.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def stop(settings: Settings, workspace: str, yes: bool) -> None:
+def stop(settings: Settings, workspace: str, no_wait: bool, yes: bool) -> None:
     """Stop a workspace. Its home directory stays."""
     client = settings.client()
     found = load_named(client, workspace)
@@ -60,7 +67,11 @@ def stop(settings: Settings, workspace: str, yes: bool) -> None:
         return
     if settings.is_terminal and not yes:
         confirm(f"Stop workspace {found.name}?", default=True)
-    _stop(settings, client, found)
+    if no_wait:
+        refuse_busy(found)
+        queue_build(client, found, CreateBuildRequest("stop", reason="cli"), "stopped")
+        return
+    stop_workspace(settings, client, found)
     note(f"Workspace {found.name} is stopped.")
 
 
@@ -74,40 +85,21 @@ def restart(settings: Settings, /, workspace: str, yes: bool, **parameters: Any)
     client = settings.client()
     found = load_named(client, workspace)
     asks = settings.is_terminal and not yes
-    request = _prepare(client, found, start_request(found, "cli"), asks=asks, **parameters)
+    request = prepare_build(client, found, start_request(found, "cli"), asks=asks, **parameters)
     if asks:
         confirm(f"Restart workspace {found.name}?", default=True)
     if found.latest_build.status != "stopped":
-        _stop(settings, client, found)
-    _run_start(settings, client, found, request)
-
-
-@click.command("update")
-@click.argument("workspace")
-@build_parameter_options
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
-@click.pass_obj
-def update(settings: Settings, /, workspace: str, yes: bool, **parameters: Any) -> None:
-    """Move a workspace to its template's active version and start it."""
-    client = settings.client()
-    found = load_named(client, workspace)
-    if not found.outdated and not parameters["always_prompt"] and not parameters["parameters"]:
-        note(f"Workspace {found.name} is up to date.")
-        return
-    _refuse_busy(found)
-    request = CreateBuildRequest("start", template_version_id=found.template_active_version_id, reason="cli")
-    request = _prepare(client, found, request, asks=settings.is_terminal and not yes, **parameters)
-    if found.latest_build.status == "running":
-        _stop(settings, client, found)
-    _run_start(settings, client, found, request)
+        stop_workspace(settings, client, found)
+    run_start(settings, client, found, request)
 
 
 @click.command("delete")
 @click.argument("workspace")
 @click.option("--orphan", is_flag=True, help="Forget the workspace without touching what Terraform made.")
+@click.option("--no-wait", is_flag=True, help="Return as soon as the build is queued.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def delete(settings: Settings, workspace: str, orphan: bool, yes: bool) -> None:
+def delete(settings: Settings, workspace: str, orphan: bool, no_wait: bool, yes: bool) -> None:
     """Delete a workspace and all that is in it."""
     client = settings.client()
     found = load_named(client, workspace)
@@ -115,12 +107,42 @@ def delete(settings: Settings, workspace: str, orphan: bool, yes: bool) -> None:
         follow_build(client, found.latest_build, is_verbose=settings.is_verbose)
         return
     question = f"Workspace {found.owner_name}/{found.name} and everything in it will be gone for good. Delete it?"
+    if orphan:
+        question = _explain_orphan(found)
     require_yes(question, yes=yes, is_terminal=settings.is_terminal)
-    _finish_active(settings, client, found)
     request = CreateBuildRequest("delete", orphan=orphan, reason="cli")
+    if no_wait:
+        refuse_busy(found)
+        queue_build(client, found, request, "deleted")
+        return
+    finish_active(settings, client, found)
     build = workspaces.create_build(client, found.id, request)
     follow_build(client, build, is_verbose=settings.is_verbose)
     note(f"Workspace {found.name} is deleted.")
+
+
+def _explain_orphan(workspace: Workspace) -> str:
+    """What --orphan leaves behind, by name, and the question."""
+    left = [
+        f"  {resource.type}.{resource.name}"
+        for resource in list_resources(workspace.latest_build)
+        if resource.type not in DATA_ONLY
+    ]
+    lines = [
+        f"Devyard would forget workspace {workspace.owner_name}/{workspace.name} without running Terraform.",
+        "What Terraform made stays where it is, costs what it costs, and has to be removed by hand:",
+        *(left or ["  (nothing that Devyard knows of)"]),
+        "Forget it?",
+    ]
+    return "\n".join(lines)
+
+
+def queue_build(client: Client, workspace: Workspace, request: CreateBuildRequest, outcome: str) -> None:
+    """Queues a build and says how to follow it."""
+    build = workspaces.create_build(client, workspace.id, request)
+    warn_unmatched(build.matched_provisioners, build.job)
+    label = f"{workspace.owner_name}/{workspace.name}"
+    note(f"Workspace {workspace.name} is being {outcome}. Follow it with: devyard logs -f {label}")
 
 
 def _start(
@@ -133,54 +155,28 @@ def _start(
     asks: bool,
     **parameters: Any,
 ) -> None:
-    request = _prepare(client, workspace, start_request(workspace, reason), asks=asks, **parameters)
+    request = prepare_build(client, workspace, start_request(workspace, reason), asks=asks, **parameters)
     if no_wait:
-        workspaces.create_build(client, workspace.id, request)
-        note(f"Workspace {workspace.name} is being started. Follow it with: devyard logs -f {workspace.name}")
+        queue_build(client, workspace, request, "started")
         return
-    _run_start(settings, client, workspace, request)
+    run_start(settings, client, workspace, request)
 
 
-def _prepare(
-    client: Client,
-    workspace: Workspace,
-    request: CreateBuildRequest,
-    *,
-    asks: bool,
-    parameters: tuple[str, ...] = (),
-    parameter_defaults: tuple[str, ...] = (),
-    rich_parameter_file: Path | None = None,
-    ephemeral: tuple[str, ...] = (),
-    asks_ephemeral: bool = False,
-    always_prompt: bool = False,
-) -> CreateBuildRequest:
-    """The request with parameter values; nothing is asked of the server where nothing can have changed."""
-    given = read_given(
-        parameters, parameter_defaults, rich_parameter_file, ephemeral, asks_ephemeral, always_prompt
-    )
-    version_id = request.template_version_id or workspace.latest_build.template_version_id
-    is_same_version = version_id == workspace.latest_build.template_version_id
-    if is_same_version and given == Given():
-        return request
-    asked = templates.list_parameters(client, version_id)
-    previous = {p.name: p.value for p in builds.list_parameters(client, workspace.latest_build.id)}
-    request.rich_parameter_values = decide_values(asked, given, previous=previous, is_terminal=asks)
-    return request
-
-
-def _run_start(settings: Settings, client: Client, workspace: Workspace, request: CreateBuildRequest) -> None:
+def run_start(settings: Settings, client: Client, workspace: Workspace, request: CreateBuildRequest) -> None:
+    """Starts, follows, waits for the agents. Raises CommandFailed."""
     workspace.latest_build = workspaces.create_build(client, workspace.id, request)
     finish_start(client, workspace, is_verbose=settings.is_verbose)
     note(f"Workspace {workspace.name} is running. Enter it with: devyard ssh {workspace.name}")
 
 
-def _stop(settings: Settings, client: Client, workspace: Workspace) -> None:
-    _finish_active(settings, client, workspace)
+def stop_workspace(settings: Settings, client: Client, workspace: Workspace) -> None:
+    """Stops and follows, after a build that is under way. Raises CommandFailed."""
+    finish_active(settings, client, workspace)
     build = workspaces.create_build(client, workspace.id, CreateBuildRequest("stop", reason="cli"))
     follow_build(client, build, is_verbose=settings.is_verbose)
 
 
-def _finish_active(settings: Settings, client: Client, workspace: Workspace) -> None:
+def finish_active(settings: Settings, client: Client, workspace: Workspace) -> None:
     """Lets a build that is under way end first, however it ends: the next one can't be queued beside it."""
     if workspace.latest_build.status not in BUSY:
         return
@@ -192,9 +188,11 @@ def _finish_active(settings: Settings, client: Client, workspace: Workspace) -> 
             raise
 
 
-def _refuse_busy(workspace: Workspace) -> None:
+def refuse_busy(workspace: Workspace) -> None:
+    """Raises CommandFailed while a build is under way."""
     status = workspace.latest_build.status
     if status in BUSY:
         raise CommandFailed(
-            f"Workspace {workspace.name} is {status}. Wait for that to end: devyard logs -f {workspace.name}"
+            f"Workspace {workspace.name} is {status}. Wait for that to end: devyard logs -f {workspace.name}\n"
+            f"Or end it: devyard cancel {workspace.name}"
         )

@@ -1,12 +1,15 @@
-"""The provider as a gRPC server on a unix socket, to which Terraform is attached by TF_REATTACH_PROVIDERS.
+"""The provider as a gRPC server on a unix socket, to which Terraform connects.
 
-One server per Terraform worker, started and closed by the engine; each run of Terraform is announced by `use`.
-Invariant: the socket exists only between `start` and `close`, only its owner can open it, and a call that has
-begun is finished, whoever hangs up. docs/design/provider.md has the reasons.
+The engine has one per Terraform worker and announces each run by `use`; `devyard provider serve` and the plugin
+executable have one that finds a job for each connection. Invariant: the socket exists only between `start` and
+`close`, only its owner can open it, and a call that has begun is finished, whoever hangs up.
+docs/design/provider.md has the reasons.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +20,9 @@ from devyard.provisioner.context import BuildContext
 from devyard.provisioner.provider.capture import Capture
 from devyard.provisioner.provider.protocol import tfplugin5_pb2 as pb
 from devyard.provisioner.provider.registry import schema_bytes
+from devyard.provisioner.provider.relay import Peer, Relay, listen
 from devyard.provisioner.provider.sandboxes import SandboxRuntime
-from devyard.provisioner.provider.service import ProviderService
+from devyard.provisioner.provider.service import ProviderJob, ProviderService
 
 ADDRESSES = (
     "registry.terraform.io/coder/coder",
@@ -28,7 +32,8 @@ ADDRESSES = (
 )
 """Whom Terraform looks for: with `required_providers`, and (hashicorp) without."""
 
-MAX_SOCKET_PATH_BYTES = 107
+MAX_SOCKET_PATH_BYTES = 106
+"""The system takes 107; the socket behind the relay has one character more."""
 
 _MAX_MESSAGE_BYTES = 64 << 20
 """What Terraform itself takes."""
@@ -48,16 +53,36 @@ ones kill it when the socket does not answer. So it has to be a real one, and mu
 _log = structlog.get_logger(__name__)
 
 
+FindJob = Callable[[Peer], ProviderJob]
+"""The job of a connection, asked for when it is opened."""
+
+
 class ProviderServer:
     """A running provider."""
 
     def __init__(
-        self, socket_path: Path, sandboxes: SandboxRuntime | None, stand_in: asyncio.subprocess.Process
+        self,
+        listener: socket.socket,
+        stand_in: asyncio.subprocess.Process | None,
+        *,
+        sandboxes: SandboxRuntime | None = None,
+        find_job: FindJob | None = None,
+        tls: ssl.SSLContext | None = None,
+        more_handlers: Sequence[grpc.GenericRpcHandler] = (),
     ) -> None:
-        self._socket_path = socket_path
+        """Over a socket that is listened on already; `start` is the usual way.
+
+        `stand_in`: see `reattach`. `find_job` None: every connection belongs to the job last given to `use`.
+        """
+        self._socket_path = Path(listener.getsockname())
+        self._inner_path = self._socket_path.with_name(self._socket_path.name + "~")
         self._stand_in = stand_in
-        self._service = ProviderService(sandboxes)
+        self._sandboxes = sandboxes
+        self._find_job = find_job
+        self._job = ProviderJob(BuildContext())
+        self._services: dict[str, ProviderService] = {}
         self._calls = _Calls()
+        self._relay = Relay(listener, self._inner_path, self._open, self._forget, tls)
         # grpc.aio closes the socket of a server that nobody refers to.
         self._server = grpc.aio.server(
             options=[
@@ -66,12 +91,14 @@ class ProviderServer:
                 ("grpc.max_concurrent_streams", _MAX_CALLS),
             ]
         )
-        handlers = (_provider_handler(self._service, self._calls), _controller_handler())
+        handlers = (_provider_handler(self._service, self._calls), *(more_handlers or [_controller_handler()]))
         self._server.add_generic_rpc_handlers(handlers)
 
     @classmethod
-    async def start(cls, socket_path: Path, *, sandboxes: SandboxRuntime | None = None) -> "ProviderServer":
-        """Serves on `socket_path` (absolute, at most 107 bytes, else ValueError)."""
+    async def start(
+        cls, socket_path: Path, *, sandboxes: SandboxRuntime | None = None, find_job: FindJob | None = None
+    ) -> "ProviderServer":
+        """Serves on `socket_path` (absolute, at most 106 bytes, else ValueError)."""
         length = len(bytes(socket_path))
         if length > MAX_SOCKET_PATH_BYTES or not socket_path.is_absolute():
             raise ValueError(
@@ -81,20 +108,28 @@ class ProviderServer:
         stand_in = await asyncio.create_subprocess_exec(
             *_STAND_IN, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, start_new_session=True
         )
-        provider = cls(socket_path, sandboxes, stand_in)
-        provider._server.add_insecure_port(f"unix:{socket_path}")
-        await asyncio.to_thread(socket_path.chmod, 0o600)
-        await provider._server.start()
+        provider = cls(listen(socket_path), stand_in, sandboxes=sandboxes, find_job=find_job)
+        await provider.serve()
         return provider
+
+    async def serve(self) -> None:
+        """Begins to answer."""
+        self._server.add_insecure_port(f"unix:{self._inner_path}")
+        await asyncio.to_thread(self._inner_path.chmod, 0o600)
+        await self._server.start()
+        await self._relay.start()
 
     @property
     def stand_in_pid(self) -> int:
         """The process that Terraform takes for this server."""
+        if self._stand_in is None:
+            raise RuntimeError("a server without a stand-in can't be attached to")
         return self._stand_in.pid
 
     def use(self, context: BuildContext) -> Capture:
         """Announces the next run of Terraform; the capture fills while it runs."""
-        return self._service.use(context)
+        self._job = ProviderJob(context)
+        return self._job.capture
 
     def reattach(self) -> dict[str, object]:
         """The value of TF_REATTACH_PROVIDERS, to be written as JSON."""
@@ -112,32 +147,59 @@ class ProviderServer:
         begun = asyncio.get_running_loop().time()
         await self._server.stop(grace=_CLOSE_GRACE_S)
         await self._calls.finish(_CLOSE_GRACE_S - (asyncio.get_running_loop().time() - begun))
-        await asyncio.to_thread(self._socket_path.unlink, missing_ok=True)
-        if self._stand_in.stdin:
+        await self._relay.close()
+        for path in (self._socket_path, self._inner_path):
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        if self._stand_in and self._stand_in.stdin:
             self._stand_in.stdin.close()
-        await self._stand_in.wait()
+            await self._stand_in.wait()
+
+    def _open(self, peer: Peer) -> None:
+        """A connection is about to send its first call."""
+        if self._find_job is None:
+            self._services[peer.name] = ProviderService(self._sandboxes, lambda: self._job)
+        else:
+            job = self._find_job(peer)
+            self._services[peer.name] = ProviderService(self._sandboxes, lambda: job)
+
+    def _forget(self, peer_name: str) -> None:
+        self._services.pop(peer_name, None)
+
+    def _service(self, peer_name: str) -> ProviderService:
+        service = self._services.get(peer_name)
+        # A call may run on for a moment after its connection has gone.
+        return service or ProviderService(self._sandboxes, lambda: self._job)
 
 
-def _provider_handler(service: ProviderService, calls: "_Calls") -> grpc.GenericRpcHandler:
-    methods: dict[str, tuple[Callable[[Any], Awaitable[Any]], Any]] = {
-        "GetMetadata": (service.get_metadata, pb.GetMetadata),
-        "GetResourceIdentitySchemas": (service.get_resource_identity_schemas, pb.GetResourceIdentitySchemas),
-        "GetFunctions": (service.get_functions, pb.GetFunctions),
-        "PrepareProviderConfig": (service.prepare_provider_config, pb.PrepareProviderConfig),
-        "Configure": (service.configure, pb.Configure),
-        "ValidateResourceTypeConfig": (service.validate_resource_type_config, pb.ValidateResourceTypeConfig),
-        "ValidateDataSourceConfig": (service.validate_data_source_config, pb.ValidateDataSourceConfig),
-        "UpgradeResourceState": (service.upgrade_resource_state, pb.UpgradeResourceState),
-        "UpgradeResourceIdentity": (service.upgrade_resource_identity, pb.UpgradeResourceIdentity),
-        "ReadResource": (service.read_resource, pb.ReadResource),
-        "PlanResourceChange": (service.plan_resource_change, pb.PlanResourceChange),
-        "ApplyResourceChange": (service.apply_resource_change, pb.ApplyResourceChange),
-        "ImportResourceState": (service.import_resource_state, pb.ImportResourceState),
-        "MoveResourceState": (service.move_resource_state, pb.MoveResourceState),
-        "ReadDataSource": (service.read_data_source, pb.ReadDataSource),
-        "Stop": (service.stop, pb.Stop),
+FindService = Callable[[str], ProviderService]
+
+_Method = Callable[[ProviderService, Any], Awaitable[Any]]
+
+_METHODS: dict[str, tuple[_Method, Any]] = {
+    "GetMetadata": (ProviderService.get_metadata, pb.GetMetadata),
+    "GetResourceIdentitySchemas": (ProviderService.get_resource_identity_schemas, pb.GetResourceIdentitySchemas),
+    "GetFunctions": (ProviderService.get_functions, pb.GetFunctions),
+    "PrepareProviderConfig": (ProviderService.prepare_provider_config, pb.PrepareProviderConfig),
+    "Configure": (ProviderService.configure, pb.Configure),
+    "ValidateResourceTypeConfig": (ProviderService.validate_resource_type_config, pb.ValidateResourceTypeConfig),
+    "ValidateDataSourceConfig": (ProviderService.validate_data_source_config, pb.ValidateDataSourceConfig),
+    "UpgradeResourceState": (ProviderService.upgrade_resource_state, pb.UpgradeResourceState),
+    "UpgradeResourceIdentity": (ProviderService.upgrade_resource_identity, pb.UpgradeResourceIdentity),
+    "ReadResource": (ProviderService.read_resource, pb.ReadResource),
+    "PlanResourceChange": (ProviderService.plan_resource_change, pb.PlanResourceChange),
+    "ApplyResourceChange": (ProviderService.apply_resource_change, pb.ApplyResourceChange),
+    "ImportResourceState": (ProviderService.import_resource_state, pb.ImportResourceState),
+    "MoveResourceState": (ProviderService.move_resource_state, pb.MoveResourceState),
+    "ReadDataSource": (ProviderService.read_data_source, pb.ReadDataSource),
+    "Stop": (ProviderService.stop, pb.Stop),
+}
+
+
+def _provider_handler(find_service: FindService, calls: "_Calls") -> grpc.GenericRpcHandler:
+    handlers = {
+        name: _unary(calls, name, find_service, *method_and_message)
+        for name, method_and_message in _METHODS.items()
     }
-    handlers = {name: _unary(calls, name, *method) for name, method in methods.items()}
     handlers["GetSchema"] = grpc.unary_unary_rpc_method_handler(_get_schema)
     return grpc.method_handlers_generic_handler("tfplugin5.Provider", handlers)
 
@@ -157,11 +219,11 @@ async def _get_schema(request: bytes, context: Any) -> bytes:
 
 
 def _unary(
-    calls: "_Calls", name: str, method: Callable[[Any], Awaitable[Any]], message: Any
+    calls: "_Calls", name: str, find_service: FindService, method: _Method, message: Any
 ) -> grpc.RpcMethodHandler:
     async def handle(request: Any, context: Any) -> Any:
         try:
-            return await calls.run(method(request))
+            return await calls.run(method(find_service(context.peer()), request))
         except Exception as error:
             # The edge: a defect of ours fails this call, which Terraform reports, and nothing else.
             _log.exception("provider call failed", call=name)

@@ -1,12 +1,13 @@
 """The calls of Terraform, one method each: decode, ask the declaration, encode.
 
-Called by grpc through server.py. Invariant: a call belongs to the job that was in use when it came in, and
-holds nothing after its answer. Stop changes nothing: our creates are short, and one that is answered is in
-the state.
+Called by grpc through server.py, which has one service for each connection. Invariant: a call belongs to the job
+that was in use when it came in, what Configure said counts for its connection and job alone, and a call holds
+nothing after its answer. Stop changes nothing: our creates are short, and one that is answered is in the state.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -26,19 +27,21 @@ PLACEHOLDER_URL = "https://devyard.example.com"
 """Stands for the access URL in a plan outside of any installation."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderJob:
+    """What calls are answered from, and what is noted of them."""
+
+    context: BuildContext
+    capture: Capture = field(default_factory=Capture)
+
+
 class ProviderService:
-    """Answers Terraform's calls for one job after the other (`use`)."""
+    """Answers the calls of one connection. `find_job` gives the job that is in use now."""
 
-    def __init__(self, sandboxes: SandboxRuntime | None) -> None:
+    def __init__(self, sandboxes: SandboxRuntime | None, find_job: Callable[[], ProviderJob]) -> None:
         self._sandboxes = sandboxes
-        self.use(BuildContext())
-
-    def use(self, context: BuildContext) -> Capture:
-        """Everything that comes in from now on belongs to this job."""
-        self._context = context
-        self._capture = Capture()
-        self._access_url = (context.access_url or PLACEHOLDER_URL).rstrip("/")
-        return self._capture
+        self._find_job = find_job
+        self._configured: tuple[ProviderJob, str] | None = None
 
     async def get_metadata(self, request: pb.GetMetadata.Request) -> pb.GetMetadata.Response:
         return metadata()
@@ -61,8 +64,12 @@ class ProviderService:
     async def configure(self, request: pb.Configure.Request) -> pb.Configure.Response:
         config = decode(PROVIDER_BLOCK, request.config) or {}
         url, host = known(config.get("url")), known(config.get("host"))
-        access_url = (url or self._context.access_url or PLACEHOLDER_URL).rstrip("/")
-        self._access_url = replace_host(access_url, host) if host else access_url
+        job = self._find_job()
+        if job.context.refusal:
+            problems = diagnostics("Invalid environment", [Problem(job.context.refusal)])
+            return pb.Configure.Response(diagnostics=problems)
+        access_url = url.rstrip("/") if url else _default_url(job)
+        self._configured = (job, replace_host(access_url, host) if host else access_url)
         return pb.Configure.Response()
 
     async def validate_resource_type_config(
@@ -76,7 +83,7 @@ class ProviderService:
     async def validate_data_source_config(
         self, request: pb.ValidateDataSourceConfig.Request
     ) -> pb.ValidateDataSourceConfig.Response:
-        if self._context.is_form:
+        if self._find_job().context.is_form:
             return pb.ValidateDataSourceConfig.Response()
         source = DATA_SOURCES[request.type_name]
         config = fill_defaults(source.block, decode(source.block, request.config) or {})
@@ -155,7 +162,7 @@ class ProviderService:
         block = RESOURCES[request.type_name].block
         state = fill_defaults(block, {}, computed=None) | {"id": request.id}
         imported = pb.ImportResourceState.ImportedResource(
-            type_name=request.type_name, state=encode(block, state), private=_private(self._context)
+            type_name=request.type_name, state=encode(block, state), private=_private(self._find_job().context)
         )
         return pb.ImportResourceState.Response(imported_resources=[imported])
 
@@ -186,9 +193,12 @@ class ProviderService:
         return pb.Stop.Response()
 
     def _call(self, state: Values | None) -> Call:
+        job = self._find_job()
         if state is not None and state.get("id"):
-            self._capture.known_ids.add(state["id"])
-        return Call(self._context, self._capture, self._access_url, self._sandboxes)
+            job.capture.known_ids.add(state["id"])
+        is_configured = self._configured is not None and self._configured[0] is job
+        access_url = self._configured[1] if self._configured and is_configured else _default_url(job)
+        return Call(job.context, job.capture, access_url, self._sandboxes)
 
     def _record(self, call: Call, type_name: str, values: Values) -> None:
         """Form mode: problems go to the capture, once each, and Terraform goes on."""
@@ -228,6 +238,10 @@ class ProviderService:
             )
         call.capture.destroyed.append(CapturedResource(resource.name, prior.get("id") or "", prior))
         return pb.ApplyResourceChange.Response(new_state=request.planned_state)
+
+
+def _default_url(job: ProviderJob) -> str:
+    return (job.context.access_url or PLACEHOLDER_URL).rstrip("/")
 
 
 def replace_host(url: str, host: str) -> str:

@@ -138,7 +138,13 @@ class _Collector:
                     f"{block.address} describes no resource of this template; "
                     "set its resource_id to the id of one."
                 )
+            elif target.address in found and block.key is None and found[target.address].key is None:
+                raise TemplateError(
+                    f"{found[target.address].address} and {block.address} both describe {target.address}; a"
+                    " resource has one metadata block: put their items together."
+                )
             elif target.address in found:
+                # With index keys a plan can't always tell which is whose.
                 self._warnings.append(
                     f"{block.address} and {found[target.address].address} both describe {target.address}; "
                     "only the second is shown."

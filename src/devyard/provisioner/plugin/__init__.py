@@ -1,0 +1,1 @@
+"""The provider without a provisioner: started by Terraform itself, or attached to any Terraform."""
