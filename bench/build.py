@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -42,6 +42,7 @@ from devyard.wire.provisionerlink import (
     JobLogLine,
     WorkspaceContext,
 )
+from devyard.wire.provisionerpackages import Package
 
 TEMPLATE = """
 terraform {
@@ -120,6 +121,12 @@ class Link:
 
     async def fetch(self, archive: Archive, target: Path) -> None:
         target.write_bytes(self.archive)
+
+    async def fetch_package(self, package: Package, target: Path) -> None:
+        raise FileNotFoundError(package.name)  # the template needs none
+
+    async def offer_package(self, package: Package, prepare: Callable[[], Awaitable[Path]]) -> str:
+        return "The benchmark keeps none."
 
 
 def main() -> None:

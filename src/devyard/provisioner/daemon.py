@@ -19,6 +19,7 @@ from typing import Literal
 import msgspec
 import structlog
 
+from devyard.provisioner.engine.backend import check_version
 from devyard.provisioner.engine.terraform import open_terraform
 from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.link.dial import Identity
@@ -35,7 +36,10 @@ _ROOT_PREFIX = "devyard-prov-"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run. `terraform`: auto, library, binary or a path; `passed_variables`: names or patterns."""
+    """How to run. `terraform`: auto, library, binary or a path; `passed_variables`: names or patterns.
+
+    `cli_config`: a Terraform CLI configuration that counts instead of the server's.
+    """
 
     url: str
     key: str
@@ -48,12 +52,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     terraform: str
     passed_variables: Sequence[str] = ()
     key_file: Path | None = None
+    cli_config: Path | None = None
+    cache_bytes: int = 8 << 30
 
 
 async def serve_provisioner(settings: Settings) -> None:
     """Serves until a signal. Raises NoTerraform when there is none that works."""
     settings.cache_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hidden = [settings.cache_directory, *([settings.key_file] if settings.key_file else [])]
+    hidden = [settings.cache_directory, *(path for path in (settings.key_file, settings.cli_config) if path)]
     sandboxes = Sandboxes(settings.sandbox_root, isolation=settings.sandbox_isolation, hidden=hidden)
     lost_directory = settings.cache_directory / "lost-states"
     with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), lost_directory) as work_root:
@@ -62,8 +68,13 @@ async def serve_provisioner(settings: Settings) -> None:
             directory=work_root,
             passed_variables=settings.passed_variables,
             sandboxes=sandboxes,
+            cli_config=settings.cli_config,
         ) as terraform:
-            tools = Tools(terraform, TemplateCache(settings.cache_directory), work_root)
+            if warning := check_version(terraform.version):
+                log.warning("terraform_is_old", version=terraform.version, hint=warning)
+            templates = TemplateCache(settings.cache_directory, settings.cache_bytes)
+            await asyncio.to_thread(templates.sweep)
+            tools = Tools(terraform, templates, work_root)
             identity = Identity(
                 url=settings.url,
                 key=settings.key,

@@ -18,7 +18,14 @@ import msgspec
 from devyard.wire.enums import JobErrorCode, LogLevel, LogSource, Transition
 from devyard.wire.parameters import ParameterDefinition
 from devyard.wire.provisionerforms import FormAnswer
-from devyard.wire.provisionerpackages import Package, PackageChunk, PackageOffer, PackageRequest, PackageWanted
+from devyard.wire.provisionerpackages import (
+    Package,
+    PackageChunk,
+    PackageOffer,
+    PackageRequest,
+    PackageWanted,
+    TerraformSettings,
+)
 from devyard.wire.provisionerresults import (
     PresetResult,
     ResourceResult,
@@ -86,6 +93,8 @@ class FormRequest(msgspec.Struct, frozen=True, kw_only=True, tag="form"):
     previous_parameters: Mapping[str, str] = {}
     variables: tuple[Variable, ...] = ()
     packages: tuple[Package, ...] = ()
+    lock_file: bytes = b""
+    terraform: TerraformSettings = TerraformSettings()
 
 
 class ImportJob(msgspec.Struct, frozen=True, tag="import"):
@@ -128,6 +137,7 @@ class Job(msgspec.Struct, frozen=True, tag="job"):
     packages: tuple[Package, ...] = ()
     lock_file: bytes = b""
     """`.terraform.lock.hcl` as the import left it."""
+    terraform: TerraformSettings = TerraformSettings()
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -267,6 +277,8 @@ class ImportDone(msgspec.Struct, frozen=True, kw_only=True, tag="import_done"):
     timings: tuple[Timing, ...] = ()
     workspace_tags: Mapping[str, str] = {}
     """`coder_workspace_tags` for the parameters' defaults."""
+    dynamic_parameters: bool = False
+    """Whether the parameters may be others for another owner or for other values: a build needs their form."""
     packages: tuple[Package, ...] = ()
     lock_file: bytes = b""
 

@@ -18,6 +18,8 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 MAX_REQUEST_BYTES = 1 << 16
+NICENESS = 10
+"""Builds are work in the background: a terminal on the same machine goes first."""
 
 
 class Library:
@@ -128,6 +130,7 @@ def main() -> None:
     backend, path, descriptor = sys.argv[1:4]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.nice(NICENESS)
     os.set_inheritable(int(descriptor), False)
     control = socket.socket(fileno=int(descriptor))
     terraform = (Library if backend == "library" else Binary)(path, control)

@@ -10,13 +10,17 @@ from uuid import UUID
 from devyard.provisioner.engine.stopping import Stop
 from devyard.provisioner.link.downloads import Download
 from devyard.provisioner.link.outbox import Outbox
+from devyard.provisioner.link.packages import PackageLink, Prepare
 from devyard.wire.provisionerlink import Archive, Job, JobLogLine
+from devyard.wire.provisionerpackages import Package
 
 
 class Running:
     """A job with its outbox. `wake` tells the session that there is something to send."""
 
-    def __init__(self, job: Job, wake: Callable[[], None], request_file: Callable[[UUID], None]) -> None:
+    def __init__(
+        self, job: Job, wake: Callable[[], None], request_file: Callable[[UUID], None], packages: PackageLink
+    ) -> None:
         self.job = job
         self.stop = Stop()
         self.outbox = Outbox(job.job_id, job.lease_id)
@@ -24,6 +28,7 @@ class Running:
         self.is_lease_lost = False
         self._wake = wake
         self._request_file = request_file
+        self._packages = packages
 
     def send_log(self, line: JobLogLine) -> None:
         """Queues a line of the log."""
@@ -43,3 +48,11 @@ class Running:
             await self.download.wait()
         finally:
             self.download = None
+
+    async def fetch_package(self, package: Package, target: Path) -> None:
+        """Downloads a package. Raises ArchiveError."""
+        await self._packages.fetch(package, target)
+
+    async def offer_package(self, package: Package, prepare: Prepare) -> str:
+        """Brings a package to the server; why it was not taken, or nothing."""
+        return await self._packages.offer(self.job.job_id, self.job.lease_id, package, prepare)

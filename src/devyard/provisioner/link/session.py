@@ -16,10 +16,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
 
 from devyard import __version__
+from devyard.provisioner.forms.desk import FormDesk
 from devyard.provisioner.jobs.run import Result, run_job
 from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.link.dial import Identity, explain_failure, open_socket
 from devyard.provisioner.link.lostresults import keep_lost_state
+from devyard.provisioner.link.packages import PackageLink
 from devyard.provisioner.link.running import Running
 from devyard.runtime.backoff import Backoff
 from devyard.wire.provisionerlink import (
@@ -31,6 +33,7 @@ from devyard.wire.provisionerlink import (
     Failed,
     FileChunk,
     FileRequest,
+    FormRequest,
     Job,
     Ready,
     Register,
@@ -38,6 +41,7 @@ from devyard.wire.provisionerlink import (
     Stored,
     ToProvisioner,
 )
+from devyard.wire.provisionerpackages import PackageChunk, PackageWanted
 
 log = structlog.get_logger()
 
@@ -58,6 +62,8 @@ class Session:
         self._identity = identity
         self._tools = tools
         self._lost_directory = lost_directory
+        self._packages = PackageLink()
+        self._forms = FormDesk(tools, self._send_soon, self._packages.fetch)
         self._daemon_id = uuid4()
         self._running: Running | None = None
         self._task: asyncio.Task[None] | None = None
@@ -81,6 +87,7 @@ class Session:
                 task.cancel()
                 await asyncio.wait([task])
             self._keep_undelivered()
+            await self._forms.close()
 
     def drain(self) -> None:
         """Takes no more jobs and ends once the one that runs is done and stored.
@@ -143,7 +150,9 @@ class Session:
         finally:
             for task in tasks:
                 task.cancel()
+            self._packages.disconnect()
             await asyncio.wait(tasks)
+            self._forms.disconnect()
 
     def _prepare_connection(self) -> None:
         running = self._running
@@ -156,6 +165,7 @@ class Session:
                 tags=self._identity.tags,
                 terraform_version=self._tools.terraform.version,
                 resume=(running.job.job_id, running.job.lease_id) if running else None,
+                form_slots=self._forms.slots,
             )
         ]
         if running is None:
@@ -180,13 +190,21 @@ class Session:
                 continue
             if isinstance(message, Drain):
                 return
-            await self._take(message)
+            if isinstance(message, PackageWanted | PackageChunk):
+                await self._packages.take(message)
+            else:
+                await self._take(message)
         raise ConnectionError("the server closed the connection")
 
-    async def _take(self, message: Job | Cancel | FileChunk | Stored) -> None:
+    async def _take(self, message: Job | FormRequest | Cancel | FileChunk | Stored) -> None:
         if isinstance(message, Job):
             self._start(message)
             return
+        if isinstance(message, FormRequest):
+            self._forms.take(message)
+            return
+        if isinstance(message, FileChunk):
+            await self._forms.take_chunk(message)
         running = self._running
         if running is None:
             return
@@ -202,6 +220,7 @@ class Session:
             self._take_stored(running, message)
 
     async def _write(self, socket: ClientConnection) -> None:
+        is_registered = False
         while True:
             await self._wake.wait()
             await self._gather()
@@ -210,6 +229,9 @@ class Session:
             requests, self._requests = self._requests, []
             for request in requests:
                 await socket.send(_encode(request))
+            if requests and not is_registered:
+                is_registered = True
+                await self._packages.connect(lambda message: socket.send(_encode(message)))
             for message in self._running.outbox.take() if self._running else ():
                 await socket.send(self._fit(message))
 
@@ -236,7 +258,7 @@ class Session:
             log.error("job_refused", job_id=str(job.job_id), why="another one runs")
             return
         log.info("job_started", job_id=str(job.job_id), kind=type(job.work).__name__)
-        running = self._running = Running(job, self.wake, self.request_file)
+        running = self._running = Running(job, self.wake, self.request_file, self._packages)
         self._task = asyncio.create_task(self._run_job(running), name=f"job {job.job_id}")
 
     async def _run_job(self, running: Running) -> None:

@@ -7,9 +7,10 @@ Invariant: the database's constraint, not this code, keeps a workspace to one ac
 from collections.abc import Mapping
 from uuid import UUID, uuid4
 
-from devyard.server.access.rules import Actor, check
+from devyard.server.access.rules import Actor, check, is_allowed
 from devyard.server.audit import actions as audit
 from devyard.server.builds import create_queries, queries, rules, work_queries
+from devyard.server.builds.dynamic import Evaluated, decide_values, evaluate_start
 from devyard.server.builds.queries import BuildRow, LatestRow, VersionRow
 from devyard.server.builds.states import check_kept, decode_state
 from devyard.server.builds.versions import decide_version, is_admin, merge_tags, preset_values
@@ -18,7 +19,7 @@ from devyard.server.db.wakeups import wake
 from devyard.server.http.ids import present_id
 from devyard.server.jobs.actions import insert_job
 from devyard.server.services import Services
-from devyard.server.workspaces.heads import WorkspaceHead, lock_workspace
+from devyard.server.workspaces.heads import WorkspaceHead, get_head, lock_workspace
 from devyard.wire.enums import AuditAction, BuildReason, Transition
 from devyard.wire.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, ValidationError
 from devyard.wire.workspaces import CreateBuildRequest
@@ -38,6 +39,7 @@ async def create_build(
         Invalid: parameters, a version or a state that can't be used. Conflict: another build is active.
     """
     _check_request(actor, request)
+    evaluated = await _evaluate(services, actor, workspace_id, request)
     async with transaction(services.pool) as connection:
         workspace = await lock_workspace(connection, workspace_id)
         if workspace is None:
@@ -55,7 +57,7 @@ async def create_build(
             raise Conflict("The workspace is dormant; activate it before you start it.")
         previous = await _load_previous(connection, latest)
         given = [*preset_values(version, request.template_version_preset_id, request.rich_parameter_values)]
-        values = rules.decide_parameters(version.parameters, given, previous, request.transition)
+        values = decide_values(version, evaluated, given, previous, request.transition)
         build_id = await insert_build(
             connection,
             actor,
@@ -68,6 +70,7 @@ async def create_build(
             build_number=latest.build_number + 1 if latest else 1,
             log_level=request.log_level,
             is_orphan=request.orphan,
+            evaluated_tags=evaluated.workspace_tags if evaluated else None,
         )
         if request.state:
             await _put_state(connection, build_id, workspace, request.state)
@@ -187,6 +190,22 @@ async def _put_state(connection: Connection, build_id: UUID, workspace: Workspac
     latest = await queries.get_latest(connection, workspace.id)
     await check_kept(connection, workspace.id, latest.build_number if latest else 0, head, is_forced=False)
     await work_queries.update_state(connection, build_id, state=state, serial=head.serial, lineage=head.lineage)
+
+
+async def _evaluate(
+    services: Services, actor: Actor, workspace_id: UUID, request: CreateBuildRequest
+) -> Evaluated | None:
+    """The form of a start, before the transaction, which decides everything again."""
+    workspace = await get_head(services.pool, workspace_id) if request.transition == "start" else None
+    if workspace is None or not is_allowed(
+        actor, "workspace:start", owner_id=workspace.owner_id, organization_id=workspace.organization_id
+    ):
+        return None
+    async with services.pool.acquire() as connection:
+        latest = await queries.get_latest(connection, workspace_id)
+        version = await decide_version(connection, actor, workspace, latest, request)
+    given = preset_values(version, request.template_version_preset_id, request.rich_parameter_values)
+    return await evaluate_start(services, actor, workspace.owner_id, version, given, workspace)
 
 
 async def _load_previous(connection: Connection, latest: LatestRow | None) -> dict[str, str] | None:

@@ -6,8 +6,10 @@ from uuid import uuid4
 import msgspec
 
 from devyard.server.db.pool import Connection
+from devyard.server.forms.queries import update_dynamic
 from devyard.server.jobs.queries import JobRow
 from devyard.server.jobs.tags import keep_workspace_tags
+from devyard.server.packages.actions import keep_with_version
 from devyard.server.services import Services
 from devyard.server.templates import version_queries
 from devyard.server.templates.planned import keep_planned
@@ -45,7 +47,7 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         connection,
         job.template_version_id,
         readme=result.readme[:MAX_README_CHARS].replace("\0", ""),
-        parameters=_builtins(sorted(result.parameters, key=lambda parameter: parameter.order)),
+        parameters=_builtins(sorted(result.parameters, key=lambda parameter: (parameter.order, parameter.name))),
         variables=[keep_variable(variable) for variable in result.variables],
         presets=presets,
         resources=[*keep_planned("start", result.start_resources), *keep_planned("stop", result.stop_resources)],
@@ -53,6 +55,8 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         external_auths=result.external_auths,
         warnings=result.warnings,
     )
+    await update_dynamic(connection, job.template_version_id, result.dynamic_parameters)
+    await keep_with_version(connection, job.template_version_id, result)
     if result.workspace_tags:
         await keep_workspace_tags(connection, job.template_version_id, result.workspace_tags)
 

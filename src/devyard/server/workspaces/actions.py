@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 from devyard.server.access.rules import Actor, check
 from devyard.server.audit import actions as audit
 from devyard.server.builds import queries as build_queries
-from devyard.server.builds import rules as build_rules
 from devyard.server.builds.create import insert_build
+from devyard.server.builds.dynamic import decide_values, evaluate_start
 from devyard.server.builds.versions import check_version, is_admin, preset_values
 from devyard.server.db.pool import Connection, transaction
 from devyard.server.db.wakeups import wake
@@ -45,6 +45,10 @@ async def create_workspace(
     ttl_ms = rules.check_ttl(request.ttl_ms)
     if request.autostart_schedule:
         parse_schedule(request.autostart_schedule)
+    async with services.pool.acquire() as connection:
+        version = await _load_version(connection, request)
+    given = preset_values(version, request.template_version_preset_id, request.rich_parameter_values)
+    evaluated = await evaluate_start(services, actor, owner_id, version, given)
     async with transaction(services.pool) as connection:
         owner = await write_queries.get_owner(connection, owner_id)
         if owner is None:
@@ -57,7 +61,7 @@ async def create_workspace(
         if version.organization_id not in owner.organization_ids:
             raise Forbidden(f'"{owner.username}" is no member of the template\'s organization.')
         given = preset_values(version, request.template_version_preset_id, request.rich_parameter_values)
-        values = build_rules.decide_parameters(version.parameters, given, None, "start")
+        values = decide_values(version, evaluated, given, None, "start")
         workspace_id = uuid4()
         await write_queries.insert_workspace(
             connection,
@@ -91,6 +95,7 @@ async def create_workspace(
             parameters=values,
             reason="initiator",
             preset_id=present_id(request.template_version_preset_id),
+            evaluated_tags=evaluated.workspace_tags if evaluated else None,
         )
     return workspace_id
 
