@@ -14,7 +14,7 @@ from devyard.server.audit import actions as audit
 from devyard.server.builds import queries as build_queries
 from devyard.server.builds.create import insert_build
 from devyard.server.builds.dynamic import decide_values, evaluate_start
-from devyard.server.builds.versions import check_version, preset_values
+from devyard.server.builds.versions import check_version, is_admin, preset_values
 from devyard.server.db.pool import Connection, transaction
 from devyard.server.db.wakeups import wake
 from devyard.server.http.ids import present_id
@@ -53,7 +53,7 @@ async def create_workspace(
         owner = await write_queries.get_owner(connection, owner_id)
         if owner is None:
             raise NotFound
-        version = await _load_version(connection, request)
+        version = await _load_version(connection, actor, request)
         check(actor, "template:use", organization_id=version.organization_id)
         check(actor, "workspace:create", owner_id=owner_id, organization_id=version.organization_id)
         if organization_id is not None and organization_id != version.organization_id:
@@ -232,7 +232,9 @@ async def _lock(connection: Connection, workspace_id: UUID) -> WorkspaceHead:
     return workspace
 
 
-async def _load_version(connection: Connection, request: CreateWorkspaceRequest) -> build_queries.VersionRow:
+async def _load_version(
+    connection: Connection, actor: Actor, request: CreateWorkspaceRequest
+) -> build_queries.VersionRow:
     template_id, version_id = present_id(request.template_id), present_id(request.template_version_id)
     if (template_id is None) == (version_id is None):
         detail = "Give either template_id or template_version_id."
@@ -248,6 +250,9 @@ async def _load_version(connection: Connection, request: CreateWorkspaceRequest)
         raise Forbidden(f"The template is deprecated: {version.deprecation_message}")
     if version.archived:
         raise Conflict(f'The version "{version.name}" is archived; use another one.')
+    is_bound = version.require_active_version and not is_admin(actor, version.organization_id)
+    if is_bound and version.id != await write_queries.get_active_version_id(connection, version.template_id):
+        raise Forbidden("The template allows workspaces on its active version only.")
     return check_version(version, version.template_id)
 
 
