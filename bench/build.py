@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -42,6 +42,7 @@ from devyard.wire.provisionerlink import (
     JobLogLine,
     WorkspaceContext,
 )
+from devyard.wire.provisionerpackages import Package
 
 TEMPLATE = """
 terraform {
@@ -118,8 +119,20 @@ class Link:
     def save_state(self, state: bytes) -> None:
         self.states += 1
 
+    def keep_state(self, state: bytes) -> None:
+        """Thrown away; on a real link a small file in memory."""
+
+    def report_in_flight(self, creating: object, destroying: object, planned: object) -> None:
+        """Thrown away."""
+
     async def fetch(self, archive: Archive, target: Path) -> None:
         target.write_bytes(self.archive)
+
+    async def fetch_package(self, package: Package, target: Path) -> None:
+        raise FileNotFoundError(package.name)  # the template needs none
+
+    async def offer_package(self, package: Package, prepare: Callable[[], Awaitable[Path]]) -> str:
+        return "The benchmark keeps none."
 
 
 def main() -> None:
@@ -221,7 +234,7 @@ def pack(text: str) -> bytes:
 def _directories() -> Iterator[tuple[Path, Path]]:
     cache = Path(tempfile.mkdtemp(prefix="devyard-bench-"))
     try:
-        with open_work_root(find_fast_directory(cache), cache) as root:
+        with open_work_root(find_fast_directory(cache)) as root:
             yield cache, root
     finally:
         shutil.rmtree(cache, ignore_errors=True)

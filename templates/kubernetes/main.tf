@@ -149,6 +149,39 @@ resource "devyard_agent" "main" {
 }
 
 # ---------------------------------------------------------------------------------------------------------
+# An editor in the browser, where the image has code-server. It listens inside only; Devyard lets its owner in.
+# ---------------------------------------------------------------------------------------------------------
+
+resource "devyard_script" "code_server" {
+  agent_id     = devyard_agent.main.id
+  display_name = "code-server"
+  icon         = "/icon/code.svg"
+  run_on_start = true
+  script       = <<-SCRIPT
+    if ! command -v code-server >/dev/null; then
+      echo "The image has no code-server; nothing to start."
+      exit 0
+    fi
+    nohup code-server --auth none --bind-addr 127.0.0.1:13337 --disable-telemetry >/tmp/code-server.log 2>&1 &
+  SCRIPT
+}
+
+resource "devyard_app" "code_server" {
+  agent_id     = devyard_agent.main.id
+  slug         = "code-server"
+  display_name = "code-server"
+  icon         = "/icon/code.svg"
+  url          = "http://localhost:13337/?folder=/home/dev"
+  share        = "owner"
+
+  healthcheck {
+    url       = "http://localhost:13337/healthz"
+    interval  = 5
+    threshold = 6
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------------
 # The home stays as long as the workspace does. The deployment is there while the workspace runs:
 # start_count is 1 then and 0 when it is stopped.
 # ---------------------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ async def test_every_purge_finds_its_rows_by_an_index(api: Api) -> None:
     from tests.db.test_statements import list_statements
 
     statements = {name: sql for name, sql in list_statements().items() if name.startswith("retention.")}
-    assert len(statements) == 10
+    assert len(statements) == 12
     async with api.services.pool.acquire() as connection, connection.transaction():
         await connection.execute("SET LOCAL enable_seqscan = off")
         for name, sql in statements.items():

@@ -123,7 +123,7 @@ class Agent:
 
         await asyncio.to_thread(self._place.prepare)
         self._duties = Duties(self._settings, self._place, self._logs, self._outbox, self._counts, self._link)
-        self._streams.load_ssh()
+        self._start(self._streams.load_ssh_early())
         self._duties.update(self._place.manifest or manifest)
         result = await self._duties.start_scripts(manifest.scripts)
         if not self._stop.is_set():

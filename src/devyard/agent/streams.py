@@ -10,6 +10,7 @@ import importlib
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 from devyard.agent.ssh.context import Counts, SSHContext
@@ -17,6 +18,7 @@ from devyard.net.dial import OpenedStream
 from devyard.net.rawsock import connect_tcp
 from devyard.net.splice import PipePool, splice_sockets
 
+SSH_LOAD_PAUSE_S, SSH_LOAD_LATEST_S = 1.0, 15.0
 CONNECT_TIMEOUT_S = 10.0
 ECHO_BYTES = 16 * 1024
 
@@ -37,6 +39,17 @@ class StreamServer:
                 asyncio.to_thread(importlib.import_module, "devyard.agent.ssh.server")
             )
         return self._loading
+
+    async def load_ssh_early(self) -> None:
+        """Imports the SSH server before the first stream wants it, once the machine has a core to spare.
+
+        Where many workspaces start at once, all their agents connect before any does this.
+        """
+        waited_s = 0.0
+        while waited_s < SSH_LOAD_LATEST_S and _is_machine_busy():
+            await asyncio.sleep(SSH_LOAD_PAUSE_S)
+            waited_s += SSH_LOAD_PAUSE_S
+        await asyncio.shield(self.load_ssh())
 
     async def serve(self, opened: OpenedStream) -> None:
         """Greets the client and serves it until either side ends."""
@@ -95,3 +108,12 @@ async def _echo(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     while data := await loop.sock_recv(sock, ECHO_BYTES):
         await loop.sock_sendall(sock, data)
+
+
+def _is_machine_busy() -> bool:
+    """Whether more threads want to run than there are cores (the fourth field of /proc/loadavg)."""
+    try:
+        running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0]
+    except (OSError, IndexError):
+        return False
+    return int(running) > 2 * (os.cpu_count() or 1)

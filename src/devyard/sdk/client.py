@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 SESSION_HEADER = "Coder-Session-Token"
 API = "/api/v2"
+NOT_MODIFIED = 304
+"""A write that would change nothing; it is well."""
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
@@ -89,7 +91,7 @@ class Client:
         except TransportError as error:
             raise Unreachable(str(error)) from error
         self.server_version = reply.headers.get("x-coder-build-version", self.server_version)
-        if not 200 <= reply.status < 300:
+        if not 200 <= reply.status < 300 and reply.status != NOT_MODIFIED:
             if not reply.body.lstrip().startswith(b"{"):
                 raise Unavailable(self._explain_stranger(reply.status))
             raise rebuild_error(reply.status, reply.body)

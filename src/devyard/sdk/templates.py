@@ -1,8 +1,10 @@
 """Templates, their versions and archives over a `Client`. `organization` is an id, a name or `default`."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from devyard.sdk.client import Client, segment
+from devyard.wire.forms import DynamicParametersRequest, DynamicParametersResponse
 from devyard.wire.jobs import ProvisionerJobLog
 from devyard.wire.templates import (
     ArchiveVersionsRequest,
@@ -102,6 +104,23 @@ def list_variables(client: Client, version_id: UUID) -> list[TemplateVariable]:
 def list_parameters(client: Client, version_id: UUID) -> list[TemplateParameter]:
     """What a version asks for."""
     return client.get(f"/templateversions/{version_id}/rich-parameters", list[TemplateParameter])
+
+
+def evaluate_parameters(
+    client: Client,
+    version_id: UUID,
+    inputs: Mapping[str, str],
+    owner_id: UUID | None = None,
+    workspace_id: UUID | None = None,
+) -> DynamicParametersResponse:
+    """What a version asks for when these values are given, with what is wrong with them.
+
+    `owner_id`: who the workspace is for, by default the caller. `workspace_id`: one that is there already, whose
+    last values stand for those left out. Raises Unavailable: no provisioner could work it out.
+    """
+    request = DynamicParametersRequest(inputs=inputs, owner_id=owner_id, workspace_id=workspace_id)
+    path = f"/templateversions/{version_id}/dynamic-parameters/evaluate"
+    return client.send("POST", path, request, DynamicParametersResponse)
 
 
 def list_presets(client: Client, version_id: UUID) -> list[Preset]:

@@ -27,6 +27,10 @@ from devyard.server.deployment.actions import make_deployment
 from devyard.server.encryption import loops as encryption
 from devyard.server.encryption.actions import load_keyring
 from devyard.server.files import api as files
+from devyard.server.forms import api as forms
+from devyard.server.forms.routing import POLL_S as CLAIM_FORMS_S
+from devyard.server.forms.routing import TOPIC as FORMS_TOPIC
+from devyard.server.forms.routing import FormClaims
 from devyard.server.http.edge import AsgiApp, Edge
 from devyard.server.http.guard import AGENT, PROVISIONER, Gate
 from devyard.server.http.routing import build_app
@@ -38,11 +42,13 @@ from devyard.server.organizations import api as organizations
 from devyard.server.provisioners import api as provisioners
 from devyard.server.provisioners.link.hub import ProvisionerHub
 from devyard.server.provisioners.signin import authenticate_provisioner
+from devyard.server.repair import api as repair
 from devyard.server.retention import loops as retention
 from devyard.server.services import Services, read_clock
 from devyard.server.settings import ServerSettings
 from devyard.server.templates import api as templates
 from devyard.server.templates import versions_api as template_versions
+from devyard.server.terraformconfig import make_terraform_settings
 from devyard.server.tickets.actions import load_signer
 from devyard.server.tokens import api as tokens
 from devyard.server.users import api as users
@@ -51,6 +57,7 @@ from devyard.server.workspaces import api as workspaces
 from devyard.server.workspaces.rendering import Renderer
 
 FLUSH_S = 3.0
+SWEEP_FORMS_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +101,9 @@ async def open_app(settings: ServerSettings, *, internal_key: str) -> AsyncItera
         ]
         with uncollected():
             app = build_app(gate, api_routes=api_routes, root_routes=list_root_routes())
-        await stack.enter_async_context(Background(list_loops(gate), services.wakeups))
+        claims = FormClaims(services)
+        stack.push_async_callback(claims.close)
+        await stack.enter_async_context(Background(list_loops(gate, claims), services.wakeups))
         is_secure = urlsplit(settings.access_url).scheme == "https"
         yield ServerApp(
             asgi=Edge(app, is_secure=is_secure),
@@ -123,6 +132,7 @@ async def open_services(
             deployment_id=deployment_id,
             organization_id=organization_id,
             internal_key=internal_key,
+            terraform=make_terraform_settings(settings),
         )
     finally:
         await wakeups.close()
@@ -147,6 +157,7 @@ def list_api_routes() -> list[Any]:
         *files.routes,
         *templates.routes,
         *template_versions.routes,
+        *forms.routes,
         *provisioners.routes,
         *audit.routes,
     ]
@@ -154,7 +165,7 @@ def list_api_routes() -> list[Any]:
 
 def list_workspace_routes(services: Services, hub: AgentHub) -> list[Any]:
     """Routes of workspaces, builds and agents, which share objects of their own."""
-    return [workspaces.make_router(Renderer(services)), *builds.ROUTES, agents.make_router(hub)]
+    return [workspaces.make_router(Renderer(services)), *builds.ROUTES, *repair.routes, agents.make_router(hub)]
 
 
 def list_root_routes() -> list[Any]:
@@ -162,12 +173,14 @@ def list_root_routes() -> list[Any]:
     return [*deployment.root_routes]
 
 
-def list_loops(gate: Gate) -> list[Loop]:
+def list_loops(gate: Gate, claims: FormClaims) -> list[Loop]:
     """Background work of all subjects."""
     pool = gate.services.pool
     reaper = Reaper(gate.services)
     return [
         Loop("give up lost jobs", REAP_S, reaper.run_round),
+        Loop("claim forms", CLAIM_FORMS_S, claims.run_round, (FORMS_TOPIC,)),
+        Loop("sweep forms", SWEEP_FORMS_S, claims.sweep),
         Loop("fail jobs without provisioner", WAITING_S, lambda: fail_hopeless(gate.services)),
         Loop("flush key uses", FLUSH_S, lambda: gate.uses.flush(pool)),
         Loop("flush refused log-ins", FLUSH_S, lambda: gate.refusals.flush(pool)),

@@ -121,6 +121,42 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     job_disk_mb: Annotated[
         int, Option(help="MiB that a job may write into its directory.", minimum=16, maximum=1 << 20)
     ] = 2048
+    terraform_hosts: Annotated[
+        str | None,
+        Option(
+            help="Registry hosts with addresses of their own, HOST=URL separated by commas: modules and providers "
+            "of HOST come from URL/v1/modules/ and URL/v1/providers/, without discovery. For every provisioner."
+        ),
+    ] = None
+    terraform_cli_config: Annotated[
+        Path | None,
+        Option(
+            help="File with provider_installation, host and credentials blocks of Terraform's CLI configuration, "
+            "read at start. For every provisioner that has none of its own.",
+            shape="path",
+        ),
+    ] = None
+    max_package_bytes: Annotated[
+        int,
+        Option(
+            help="Largest package of a provider or of a version's modules that is kept with a template version, "
+            "compressed; builds fetch larger ones themselves.",
+            minimum=0,
+            maximum=8 << 30,
+        ),
+    ] = 512 << 20
+    max_version_packages_bytes: Annotated[
+        int,
+        Option(help="All packages of one template version together.", minimum=0, maximum=64 << 30),
+    ] = 2 << 30
+    provisioner_cache_bytes: Annotated[
+        int,
+        Option(
+            help="Disk space of templates, modules and providers that one built-in provisioner keeps.",
+            minimum=64 << 20,
+            maximum=999_999_999_999,
+        ),
+    ] = 8 << 30
     session_duration: Annotated[dt.timedelta, Option(help="Time after which an unused sign-in ends.")] = (
         dt.timedelta(hours=24)
     )

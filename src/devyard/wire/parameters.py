@@ -30,7 +30,7 @@ FORM_TYPES: dict[tuple[str, bool], tuple[str, ...]] = {
 """(type, has options) → form types that can show it; the first one is the default."""
 
 ERROR_FORM_TYPE = "error"
-"""Shows a message in place of a field; goes with every type."""
+"""Shows a message in place of a field; goes with every type, and any value passes."""
 
 MONOTONIC = ("increasing", "decreasing")
 
@@ -109,6 +109,8 @@ def check_parameter_value(
     """
     if value is None:
         return _missing_message(definition) if definition.required else None
+    if definition.form_type == ERROR_FORM_TYPE:
+        return None  # there is no field, so that the value is nobody's choice
     if message := _check_type_and_options(definition, value):
         return message
     return _check_limits(definition, value, previous)

@@ -26,6 +26,21 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     platform: str = ""
 
 
+class TerraformSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the administrator has set for every run of Terraform, and what may be packed with a version.
+
+    `cli_config`: the text of Terraform's CLI configuration; it may hold credentials, so it is never logged.
+    A package over `max_package_bytes`, or over what is left of `max_version_bytes`, is not packed.
+    """
+
+    cli_config: str = ""
+    max_package_bytes: int = 512 << 20
+    max_version_bytes: int = 2 << 30
+
+    def __repr__(self) -> str:
+        return "TerraformSettings(…)"
+
+
 class PackageOffer(msgspec.Struct, frozen=True, tag="package_offer"):
     """Provisioner → server, under its lease: this package belongs to the version; is it known?"""
 
@@ -35,7 +50,10 @@ class PackageOffer(msgspec.Struct, frozen=True, tag="package_offer"):
 
 
 class PackageWanted(msgspec.Struct, frozen=True, tag="package_wanted"):
-    """Server → provisioner: `is_wanted` true: send it; false: it is there. `error`: it is not taken, and why."""
+    """Server → provisioner: `is_wanted` true: send it; false: it is there, also once the last part has come.
+
+    `error`: it is not taken, and why.
+    """
 
     sha256: str
     is_wanted: bool

@@ -20,6 +20,7 @@ from devyard.wire.provisionerlink import (
     DryRunDone,
     FileRequest,
     ImportDone,
+    ImportJob,
     Job,
     JobLogLine,
     Logs,
@@ -27,7 +28,7 @@ from devyard.wire.provisionerlink import (
     Register,
     ToProvisioner,
 )
-from devyard.wire.provisionerresults import ResourceResult
+from devyard.wire.provisionerresults import ResourceResult, TemplateVariableResult
 from tests.conftest import Api
 
 T = TypeVar("T")
@@ -56,13 +57,16 @@ class FakeProvisioner:
         """Send one message."""
         await self.socket.send(msgspec.msgpack.encode(message))
 
-    async def expect(self, kind: type[T], timeout_s: float = 10) -> T:
-        """The next message, which has to be of this kind."""
+    async def expect_any(self, timeout_s: float = 10) -> Any:
+        """The next message, whatever it is."""
         import asyncio
 
         async with asyncio.timeout(timeout_s):
-            data = await self.socket.recv()
-        message = msgspec.msgpack.decode(data, type=ToProvisioner)
+            return msgspec.msgpack.decode(await self.socket.recv(), type=ToProvisioner)
+
+    async def expect(self, kind: type[T], timeout_s: float = 10) -> T:
+        """The next message, which has to be of this kind."""
+        message = await self.expect_any(timeout_s)
         assert isinstance(message, kind), message
         return message
 
@@ -118,12 +122,15 @@ RESOURCE = ResourceResult(address="null_resource.x", type="null_resource", name=
 
 
 def import_done(job: Job, **changes: Any) -> ImportDone:
-    """A plain result of an import with one parameter."""
+    """A plain result of an import with one parameter; the template declares the variables that it was given."""
+    given = job.work.variables if isinstance(job.work, ImportJob) else ()
     fields: dict[str, Any] = {
         "parameters": (
             ParameterDefinition(name="size", type="number", form_type="input", default_value="2", mutable=True),
         ),
-        "variables": (),
+        "variables": tuple(
+            TemplateVariableResult(v.name, "", "string", "", required=True, sensitive=False) for v in given
+        ),
         "presets": (),
         "start_resources": (RESOURCE,),
         "stop_resources": (),

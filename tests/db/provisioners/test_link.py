@@ -67,6 +67,18 @@ async def test_import_from_upload_to_parameters(live_api: Api, admin: httpx.Asyn
     assert [(r["name"], r["workspace_transition"]) for r in resources] == [("x", "start")]
 
 
+async def test_a_value_for_a_variable_that_there_is_not_fails_the_import(
+    live_api: Api, admin: httpx.AsyncClient
+) -> None:
+    version = await create_version(admin, user_variable_values=[{"name": "regoin", "value": "eu"}])
+    async with provisioner(live_api) as worker:
+        await worker.register()
+        job = await worker.take()
+        await worker.send(import_done(job, variables=()))
+        failed = await wait_status(admin, version, "failed")
+    assert "no variable named regoin. It declares none." in failed["job"]["error"]
+
+
 async def test_watcher_sees_lines_as_they_come(live_api: Api, admin: httpx.AsyncClient) -> None:
     version = await create_version(admin)
     token = admin.headers["Coder-Session-Token"]

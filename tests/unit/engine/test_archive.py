@@ -73,10 +73,32 @@ def test_no_file_is_written_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "target/real/f").read_text() == "a"
 
 
-@pytest.mark.parametrize("type_", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.LNKTYPE])
+@pytest.mark.parametrize("type_", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE])
 def test_other_kinds(tmp_path: Path, type_: bytes) -> None:
     with pytest.raises(ArchiveError, match="neither a file"):
         unpack(tmp_path, entry("x", b"", type=type_, linkname="y"))
+
+
+def hard(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
+    return entry(name, b"", type=tarfile.LNKTYPE, linkname=target)
+
+
+def test_hard_links_become_files_of_their_own(tmp_path: Path) -> None:
+    target = unpack(tmp_path, entry("a/x", b"text", mode=0o755), hard("y", "./a/x"), hard("b/z", "y"))
+    assert (target / "b/z").read_text() == "text"
+    assert (target / "y").stat().st_mode & 0o777 == 0o755
+    assert (target / "y").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("name", ["../out", "/etc/passwd", "gone", "link"])
+def test_hard_links_elsewhere(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArchiveError, match=r"outside|no file before"):
+        unpack(tmp_path, entry("f"), link("link", "f"), hard("l", name))
+
+
+def test_hard_links_count_in_full(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="more than"):
+        unpack(tmp_path, entry("f", b"123"), hard("l", "f"), total_bytes=5)
 
 
 def test_limits(tmp_path: Path) -> None:

@@ -87,6 +87,21 @@ def provisioner() -> None:
     envvar="DEVYARD_TERRAFORM_ENV",
     help="A variable of this environment that Terraform may see, as AWS_PROFILE or AWS_*. Repeatable.",
 )
+@click.option(
+    "--terraform-cli-config",
+    "cli_config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="DEVYARD_TERRAFORM_CLI_CONFIG",
+    help="A CLI configuration file for Terraform, instead of the server's.",
+)
+@click.option(
+    "--cache-bytes",
+    type=click.IntRange(64 << 20),
+    default=8 << 30,
+    show_default=True,
+    envvar="DEVYARD_PROVISIONER_CACHE_BYTES",
+    help="Disk space of templates, modules and providers that are kept.",
+)
 @click.option("--log-format", type=click.Choice(["auto", "human", "json"]), default="auto", show_default=True)
 @click.option("--verbose", "-v", is_flag=True, help="Also log details.")
 def start(
@@ -101,6 +116,8 @@ def start(
     sandbox_isolation: str,
     terraform: str,
     passed: tuple[str, ...],
+    cli_config: Path | None,
+    cache_bytes: int,
     log_format: str,
     verbose: bool,
 ) -> None:
@@ -130,6 +147,8 @@ def start(
         sandbox_isolation=sandbox_isolation,  # type: ignore[arg-type]  # one of the choices
         terraform=terraform,
         passed_variables=passed,
+        cli_config=cli_config.absolute() if cli_config else None,
+        cache_bytes=cache_bytes,
         key_file=key_file.absolute() if key_file else None,
     )
     try:

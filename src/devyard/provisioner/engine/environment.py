@@ -24,11 +24,13 @@ FIXED = {
 }
 
 
-def build_environment(own: Mapping[str, str], passed: Sequence[str], reattach: str) -> dict[str, str]:
+def build_environment(
+    own: Mapping[str, str], passed: Sequence[str], reattach: str, cli_config: str = ""
+) -> dict[str, str]:
     """Terraform's environment from the provisioner's `own`.
 
     `passed`: names or patterns (`AWS_*`) that the administrator lets through beside the usual ones.
-    `reattach`: the JSON for TF_REATTACH_PROVIDERS, or empty.
+    `reattach`: the JSON for TF_REATTACH_PROVIDERS, or empty. `cli_config`: a file that counts instead of `own`'s.
     """
     patterns = (*ALLOWED, *passed)
     kept = {
@@ -36,7 +38,7 @@ def build_environment(own: Mapping[str, str], passed: Sequence[str], reattach: s
         for name, value in own.items()
         if _matches(name, patterns) and not _matches(name, FORBIDDEN) and name not in FIXED
     }
-    config = own.get("TF_CLI_CONFIG_FILE", "")
+    config = cli_config or own.get("TF_CLI_CONFIG_FILE", "")
     if config and Path(config).is_file():
         kept["TF_CLI_CONFIG_FILE"] = config
     if reattach:

@@ -171,6 +171,17 @@ class Lanes:
         if self._fresh is None and not self._is_closed:
             self._fresh = asyncio.create_task(self._start(), name="fresh lane")
 
+    def renew(self) -> None:
+        """Discards the idle lanes: what their workers were started with counts no more."""
+        if self._retiring:
+            self._retiring.cancel()
+        self._retire()
+        fresh, self._fresh = self._fresh, None
+        if fresh:
+            task = asyncio.create_task(_close_started(fresh), name="close lane")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
     async def close(self) -> None:
         """Ends all idle lanes."""
         self._is_closed = True
@@ -216,3 +227,11 @@ class Lanes:
         task = asyncio.create_task(lane.close(), name="close lane")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _close_started(starting: asyncio.Task[Lane]) -> None:
+    try:
+        lane = await starting
+    except WorkerLost:
+        return
+    await lane.close()

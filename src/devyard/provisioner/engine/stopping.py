@@ -9,14 +9,15 @@ import asyncio
 class Stop:
     """The wish to end a job.
 
-    `grace_s`: from the first interrupt to the second, unless forced; `last_s`: to the kill.
+    `grace_s`: from the first interrupt to the second, unless forced; `last_s`: to the kill. `reason`: why, in a
+    sentence, where it was not a person's wish for this job; `is_failure`: it then counts as failed, not canceled.
     """
 
     def __init__(self, grace_s: float = 30, last_s: float = 2) -> None:
         self.grace_s = grace_s
         self.last_s = last_s
         self.reason = ""
-        """Why the job had to be ended; empty where somebody canceled it."""
+        self.is_failure = False
         self._requested = asyncio.Event()
         self._forced = asyncio.Event()
 
@@ -34,7 +35,7 @@ class Stop:
     def end(self, reason: str) -> None:
         """Ends the job because of itself: it has failed, with this reason. A cancel that came before stays one."""
         if not self.is_requested:
-            self.reason = reason
+            self.reason, self.is_failure = reason, True
         self.request()
 
     async def wait_requested(self) -> None:
@@ -44,7 +45,8 @@ class Stop:
     async def wait_forced(self, timeout_s: float) -> bool:
         """Whether force was asked for within the time."""
         try:
-            await asyncio.wait_for(self._forced.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._forced.wait()
         except TimeoutError:
             return False
         return True

@@ -23,6 +23,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 MOST_PASSES = 200
 MAX_REQUEST_BYTES = 1 << 16
+NICENESS = 10
+"""Builds are work in the background: a terminal on the same machine goes first."""
 
 
 class Library:
@@ -188,6 +190,7 @@ def main() -> None:
     backend, path, descriptor, *groups = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.nice(NICENESS)
     os.set_inheritable(int(descriptor), False)
     control = socket.socket(fileno=int(descriptor))
     terraform = (Library if backend == "library" else Binary)(path, control)

@@ -60,7 +60,7 @@ class Bounds:
                 return self._too_many_processes()
             if lane.fence.has_run_out_of_memory():
                 return self._too_much_memory()
-        return self._stop.reason
+        return self._stop.reason if self._stop.is_failure else ""
 
     def _check_time(self) -> str:
         if time.monotonic() < self._deadline:

@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Iterable
 
 from devyard.provisioner.engine.stopping import Stop
+from devyard.provisioner.forms.pruning import is_dynamic
 from devyard.provisioner.jobs.bounds import check_declared
 from devyard.provisioner.jobs.joblog import JobLog
+from devyard.provisioner.jobs.packing import pack_version
 from devyard.provisioner.jobs.workplace import (
     JobFailed,
     JobLink,
@@ -46,7 +48,9 @@ async def import_version(
         warnings = dict.fromkeys((*([warning] if warning else []), *starting.warnings, *stopping.warnings))
         for text in (*starting.warnings, *stopping.warnings):
             log.say(text, "warn")
-        return ImportDone(
+        with place.timed("pack"):
+            packed = await pack_version(tools, job, place.template, link, log)
+        done = ImportDone(
             job_id=job.job_id,
             lease_id=job.lease_id,
             seq=0,
@@ -58,10 +62,16 @@ async def import_version(
             agent_resources=find_agent_resources(graph),
             external_auths=tuple(dict.fromkeys(auth.id for auth in capture.external_auths)),
             readme=place.template.read_readme(),
-            warnings=tuple(warnings),
+            warnings=(*warnings, *packed.warnings),
             timings=tuple(place.timings),
+            dynamic_parameters=await asyncio.to_thread(is_dynamic, place.template.files),
+            packages=packed.packages,
+            lock_file=packed.lock_file,
             workspace_tags={key: value for tags in capture.workspace_tags for key, value in tags.items()},
         )
+    if packed.packages:
+        await tools.templates.forget(job.archive)
+    return done
 
 
 async def _read_graph(place: Workplace) -> Graph:

@@ -6,7 +6,7 @@ gone when the job has ended, by whatever way.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +26,13 @@ from devyard.provisioner.jobs.joblog import JobLog
 from devyard.provisioner.jobs.progress import Progress
 from devyard.provisioner.provider.capture import Capture
 from devyard.provisioner.templates.cache import Template, TemplateCache
+from devyard.provisioner.templates.restoring import Packs
+from devyard.provisioner.templates.room import explained_full_disk
 from devyard.provisioner.templates.variables import find_missing, find_unknown, render_values
 from devyard.provisioner.templates.workdir import VALUES_FILE, make_work_directory, remove_work_directory
 from devyard.wire.enums import JobErrorCode, Transition
 from devyard.wire.provisionerlink import Archive, Job, JobLogLine, Limits, Variable, WorkspaceContext
+from devyard.wire.provisionerpackages import Package
 from devyard.wire.provisionerresults import Timing
 
 _INIT_SCRIPTS = list_init_scripts()
@@ -54,8 +57,26 @@ class JobLink(Protocol):
         """Sends a newer state, soon; of several only the newest."""
         ...
 
+    def keep_state(self, state: bytes) -> None:
+        """Writes a newer state down on this machine. Blocks: call it in a thread."""
+        ...
+
+    def report_in_flight(
+        self, creating: tuple[str, ...], destroying: tuple[str, ...], planned: tuple[str, ...]
+    ) -> None:
+        """Says what is being made and removed beyond the newest state."""
+        ...
+
     def fetch(self, archive: Archive, target: Path) -> Awaitable[None]:
         """Downloads a template's archive."""
+        ...
+
+    def fetch_package(self, package: Package, target: Path) -> Awaitable[None]:
+        """Downloads a package that the job names."""
+        ...
+
+    def offer_package(self, package: Package, prepare: Callable[[], Awaitable[Path]]) -> Awaitable[str]:
+        """Brings a package to the server; why it was not taken, or nothing. `prepare` makes its file if needed."""
         ...
 
 
@@ -127,14 +148,18 @@ async def open_workplace(
     """Makes everything ready for a job. Raises JobFailed, ArchiveError, Stopped."""
     started_at, clock = datetime.now(UTC), time.monotonic()
     variables = job.work.variables
+    await tools.terraform.configure(job.terraform.cli_config)
+    packs = Packs(job.packages, job.lock_file, tools.terraform.platform, link.fetch_package, log.say)
     async with AsyncExitStack() as stack:
         bounds = await stack.enter_async_context(watch_bounds(job.limits, stop, log))
         initialize = _Initialize(tools.terraform, log, stop, bounds, job.limits)
-        template = await stack.enter_async_context(tools.templates.use(job.archive, link.fetch, initialize.run))
+        use = tools.templates.use(job.archive, link.fetch, initialize.run, packs)
+        template = await stack.enter_async_context(use)
         log.secrets.add_variables(template.variables, variables)
         _check_variables(template, variables, log)
         values = render_values(template.variables, variables)
-        directory = await asyncio.to_thread(make_work_directory, tools.work_root, template, state, values)
+        with explained_full_disk(tools.work_root):
+            directory = await asyncio.to_thread(make_work_directory, tools.work_root, template, state, values)
         try:
             async with tools.terraform.lane(template.lane_key) as lane:
                 await asyncio.to_thread(lane.fence.set_limits, job.limits)

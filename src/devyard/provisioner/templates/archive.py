@@ -6,6 +6,7 @@ beyond the limits, and what was unpacked are plain files, directories and links 
 
 import os
 import posixpath
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -40,9 +41,11 @@ def unpack_archive(archive: Path, target: Path, limits: Limits = _DEFAULT_LIMITS
 
 def _unpack(tar: tarfile.TarFile, target: Path, limits: Limits) -> None:
     links: list[tuple[Path, str]] = []
+    files: dict[str, int] = {}
     total = 0
     for count, entry in enumerate(tar, start=1):
-        total += max(0, entry.size)
+        linked = _check_name(entry.linkname, limits) if entry.islnk() else ""
+        total += files.get(linked, 0) if entry.islnk() else max(0, entry.size)
         if count > limits.entries:
             raise ArchiveError(f"The template's archive holds more than {limits.entries} entries.")
         if total > limits.total_bytes:
@@ -55,10 +58,14 @@ def _unpack(tar: tarfile.TarFile, target: Path, limits: Limits) -> None:
             path.mkdir(parents=True, exist_ok=True)
         elif entry.isfile():
             _write_file(tar, entry, path)
+            files[relative] = entry.size
+        elif entry.islnk():
+            _copy_file(entry, target / linked if linked in files else None, path)
+            files[relative] = files[linked]
         elif entry.issym():
             links.append((path, _check_link(relative, entry)))
         else:
-            raise ArchiveError(f'"{entry.name}" is neither a file, a directory nor a symbolic link; leave it out.')
+            raise ArchiveError(f'"{entry.name}" is neither a file, a directory nor a link; leave it out.')
     # Links come last, so that no file can be written through one.
     for path, destination in links:
         _check_inside(path.parent, target)
@@ -91,6 +98,16 @@ def _check_inside(path: Path, target: Path) -> None:
     """A link through another one may lead where neither name shows it."""
     if not path.resolve().is_relative_to(target.resolve()):
         raise ArchiveError(f'The link "{path.relative_to(target)}" points outside the template.')
+
+
+def _copy_file(entry: tarfile.TarInfo, source: Path | None, path: Path) -> None:
+    """A hard link becomes a file of its own. No symbolic link is on disk yet, so none can be followed."""
+    if source is None:
+        raise ArchiveError(f'The hard link "{entry.name}" names "{entry.linkname}", which is no file before it.')
+    if source != path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        shutil.copy(source, path)
 
 
 def _write_file(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Template versions kept unpacked and initialised under the cache directory, by the SHA-256 of their archive.
+"""Template versions kept unpacked and initialised under the cache directory.
 
-Jobs `use` them; several provisioners may share the directory. Invariants: a version is complete or not there
-(made aside, then renamed; `initialized` is written last); whoever uses one holds a shared lock on it, whoever
-changes or removes it holds an exclusive one.
+Named by the SHA-256 of their archive and of what they were packed with (restoring.py). Jobs `use` them; several
+provisioners may share the directory. Invariants: a version is complete or not there (made aside, then renamed;
+`initialized` is written last); whoever uses one holds a shared lock on it, whoever changes or removes it holds an
+exclusive one.
 """
 
 import asyncio
@@ -10,26 +11,25 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 
 from devyard.provisioner.templates.archive import ArchiveError, unpack_archive
 from devyard.provisioner.templates.hcl import Block
 from devyard.provisioner.templates.needs import has_backend, needs_init
+from devyard.provisioner.templates.packages import PackageStore, link_tree, wait_lock
+from devyard.provisioner.templates.restoring import DATA, LOCK_FILE, Packs, name_version, restore_version
+from devyard.provisioner.templates.room import Room, explained_full_disk, remove_unused, sweep
 from devyard.provisioner.templates.variables import list_variables, read_configuration
 from devyard.wire.provisionerlink import Archive
 from devyard.wire.provisionerresults import TemplateVariableResult
 
-log = structlog.get_logger()
-
 MAX_ARCHIVE_BYTES = 100 << 20
 MAX_README_BYTES = 256 << 10
-_LOCK_POLL_S = 0.05
 _BACKEND_OVERRIDE = "devyard_override.tf"
 
 Fetch = Callable[[Archive, Path], Awaitable[None]]
@@ -57,44 +57,85 @@ class Template(msgspec.Struct, frozen=True):
 
 
 class TemplateCache:
-    """The versions under `directory`. `max_bytes` and `max_versions` bound what stays there."""
+    """The versions under `directory`. `max_bytes` and `max_versions` bound what stays there, packages included."""
 
     def __init__(self, directory: Path, max_bytes: int = 8 << 30, max_versions: int = 200) -> None:
+        self.packages = PackageStore(directory / "packages")
         self._directory = directory / "templates"
-        self._max_bytes = max_bytes
-        self._max_versions = max_versions
-        self._known: dict[str, Template] = {}
+        self._room = Room(self._directory, self.packages.directory, max_bytes, max_versions)
+        self._known: dict[str, tuple[int, Template]] = {}
+
+    def sweep(self) -> None:
+        """Removes what killed provisioners have left half made. Blocks."""
+        sweep(self._directory, self.packages.directory)
 
     @asynccontextmanager
-    async def use(self, archive: Archive, fetch: Fetch, init: Init) -> AsyncIterator[Template]:
+    async def use(
+        self, archive: Archive, fetch: Fetch, init: Init, packs: Packs | None = None
+    ) -> AsyncIterator[Template]:
         """The version, made ready if need be: `fetch` downloads it, `init` runs Terraform's in a directory.
 
-        Raises ArchiveError, and what `fetch` and `init` raise.
+        With `packs`, `init` runs only where they do not suffice. Raises ArchiveError, and what those raise.
         """
-        place = self._directory / _check_digest(archive.sha256)
-        await asyncio.to_thread(self._directory.mkdir, 0o700, parents=True, exist_ok=True)
-        descriptor = await asyncio.to_thread(
-            os.open, f"{place}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
-        try:
-            await _lock(descriptor, fcntl.LOCK_SH)
+        name = name_version(archive, packs.packages, packs.lock_file) if packs else archive.sha256
+        place = self._directory / _check_digest(name)
+        async with self._opened(place) as descriptor:
+            await wait_lock(descriptor, fcntl.LOCK_SH)
             if not (place / "initialized").exists():
-                await _lock(descriptor, fcntl.LOCK_EX)
-                await self._make(archive, place, fetch, init)
-                await _lock(descriptor, fcntl.LOCK_SH)
-            template = self._known.get(archive.sha256)
-            if template is None:
-                template = await asyncio.to_thread(_read_template, place)
-                self._known[archive.sha256] = template
+                await wait_lock(descriptor, fcntl.LOCK_EX)
+                with explained_full_disk(self._directory):
+                    await self._make(archive, place, fetch, init, packs)
+                await wait_lock(descriptor, fcntl.LOCK_SH)
+            template = await self._read(place)
             os.utime(place)
             yield template
+
+    async def keep_packed(
+        self, template: Template, archive: Archive, packs: Packs, sources: Mapping[str, Path]
+    ) -> None:
+        """Keeps an imported version as builds will ask for it; `sources`: packages' directories by SHA-256.
+
+        Raises OSError, ArchiveError; then builds download what is missing.
+        """
+        for sha256, source in sources.items():
+            await self.packages.adopt(sha256, source)
+        place = self._directory / name_version(archive, packs.packages, packs.lock_file)
+        async with self._opened(place) as descriptor:
+            await wait_lock(descriptor, fcntl.LOCK_EX)
+            if (place / "initialized").exists():
+                return
+            await asyncio.to_thread(_link_files, template.files, place)
+            blocks, _ = await asyncio.to_thread(read_configuration, place / "files")
+            if await restore_version(place / "files", blocks, packs, self.packages):
+                (place / "initialized").touch()
+
+    async def forget(self, archive: Archive) -> None:
+        """Removes what an import has left, so that the next import of the same files resolves everything anew."""
+        await asyncio.to_thread(remove_unused, self._directory / _check_digest(archive.sha256))
+
+    @asynccontextmanager
+    async def _opened(self, place: Path) -> AsyncIterator[int]:
+        await asyncio.to_thread(self._directory.mkdir, 0o700, parents=True, exist_ok=True)
+        with explained_full_disk(self._directory):
+            descriptor = await asyncio.to_thread(
+                os.open, f"{place}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        try:
+            yield descriptor
         finally:
             os.close(descriptor)
 
-    async def _make(self, archive: Archive, place: Path, fetch: Fetch, init: Init) -> None:
+    async def _read(self, place: Path) -> Template:
+        """What is known of it, unless it was made anew since."""
+        made_at = (place / "initialized").stat().st_mtime_ns
+        known = self._known.get(place.name)
+        if known is None or known[0] != made_at:
+            known = self._known[place.name] = (made_at, await asyncio.to_thread(_read_template, place))
+        return known[1]
+
+    async def _make(self, archive: Archive, place: Path, fetch: Fetch, init: Init, packs: Packs | None) -> None:
         if (place / "initialized").exists():
             return
-        self._known.pop(archive.sha256, None)
         if not await asyncio.to_thread(place.exists):
             await self._unpack(archive, place, fetch)
         files = place / "files"
@@ -102,10 +143,13 @@ class TemplateCache:
         if has_backend(blocks):
             override = 'terraform {\n  backend "local" {}\n}\n'
             await asyncio.to_thread((files / _BACKEND_OVERRIDE).write_text, override)
-        if needs_init(blocks, documents):
+        if needs_init(blocks, documents) and not (
+            packs and await restore_version(files, blocks, packs, self.packages)
+        ):
             await init(files)
         (place / "initialized").touch()
-        await asyncio.to_thread(self._remove_oldest, keep=archive.sha256)
+        for name in await asyncio.to_thread(self._room.make, keep=place.name):
+            self._known.pop(name, None)
 
     async def _unpack(self, archive: Archive, place: Path, fetch: Fetch) -> None:
         if archive.size_bytes > MAX_ARCHIVE_BYTES:
@@ -124,28 +168,6 @@ class TemplateCache:
             download.unlink(missing_ok=True)
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
 
-    def _remove_oldest(self, keep: str) -> None:
-        places = sorted(
-            (path for path in self._directory.iterdir() if path.is_dir() and not path.suffix),
-            key=lambda path: path.stat().st_mtime,
-        )
-        sizes = {path: _size_bytes(path) for path in places}
-        while places and (sum(sizes.values()) > self._max_bytes or len(sizes) > self._max_versions):
-            place = places.pop(0)
-            if place.name != keep and _remove_unused(place):
-                del sizes[place]
-                self._known.pop(place.name, None)
-                log.info("template_removed", sha256=place.name)
-
-
-async def _lock(descriptor: int, kind: int) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            await asyncio.sleep(_LOCK_POLL_S)
-
 
 def _check_and_unpack(archive: Archive, download: Path, target: Path) -> None:
     with download.open("rb") as file:
@@ -160,8 +182,8 @@ def _check_and_unpack(archive: Archive, download: Path, target: Path) -> None:
 def _read_template(place: Path) -> Template:
     files = place / "files"
     configuration: tuple[list[Block], list[dict[str, Any]]] = read_configuration(files)
-    data = files / ".terraform"
-    lock = files / ".terraform.lock.hcl"
+    data = files / DATA
+    lock = files / LOCK_FILE
     is_initialized = data.is_dir()
     return Template(
         files=files,
@@ -171,26 +193,17 @@ def _read_template(place: Path) -> Template:
     )
 
 
-def _size_bytes(directory: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(directory):
-        total += sum(os.lstat(os.path.join(root, name)).st_size for name in names)  # noqa: PTH118  # hot loop
-    return total
-
-
-def _remove_unused(place: Path) -> bool:
-    """Removes a version that nobody uses now."""
-    descriptor = os.open(f"{place}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _link_files(files: Path, place: Path) -> None:
+    """A version's own files, without what Terraform has added."""
+    aside = place.with_suffix(".new")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (place / "initialized").unlink(missing_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(place, ignore_errors=True)
-        # The lock file stays: removing it would let two processes hold "the" lock.
-        return not place.exists()
-    except OSError:
-        return False
+        aside.mkdir()
+        link_tree(files, aside / "files", skipped=(DATA, LOCK_FILE))
+        aside.rename(place)
     finally:
-        os.close(descriptor)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _check_digest(sha256: str) -> str:

@@ -27,19 +27,27 @@ class Token(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A block: its attributes as expressions, and the blocks inside."""
+    """A block: its attributes as expressions, and the blocks inside. `start`, `end`: its place in the file."""
 
     type: str
     labels: tuple[str, ...]
     attributes: dict[str, "Expression"]
     blocks: list["Block"]
+    start: int = 0
+    end: int = 0
 
 
 class Expression(NamedTuple):
-    """What stands right of an equals sign."""
+    """What stands right of an equals sign. `start`: where the attribute's name begins."""
 
     text: str
     tokens: tuple[Token, ...]
+    start: int = 0
+
+    @property
+    def end(self) -> int:
+        """Where it ends in the file."""
+        return self.tokens[-1].end
 
     def literal(self) -> Any:
         """Its value as JSON would hold it. Raises HclError for anything but a literal."""
@@ -58,13 +66,13 @@ _OPEN = {"(": ")", "[": "]", "{": "}"}
 
 def read_blocks(text: str) -> list[Block]:
     """The blocks of a file. Raises HclError."""
-    parser = _Parser(list(_tokens(text)), text)
+    parser = _Parser(list(read_tokens(text)), text)
     _, blocks = parser.body(end=None)
     return blocks
 
 
-def _tokens(text: str) -> Iterator[Token]:
-    at = 0
+def read_tokens(text: str, at: int = 0) -> Iterator[Token]:
+    """The pieces of a text from `at` on. Raises HclError."""
     while at < len(text):
         if match := _SPACE.match(text, at):
             at = match.end()
@@ -101,13 +109,14 @@ def _string_end(text: str, at: int, depth: int = 0) -> int:
         if text[at] == "\\" or text[at : at + 3] in ("$${", "%%{"):
             at += 2 if text[at] == "\\" else 3
         elif text[at : at + 2] in ("${", "%{"):
-            at = _template_end(text, at + 2, depth)
+            at = find_template_end(text, at + 2, depth)
         else:
             at += 1
     raise _error(text, min(at, len(text) - 1), "a string without an end")
 
 
-def _template_end(text: str, at: int, depth: int) -> int:
+def find_template_end(text: str, at: int, depth: int = 0) -> int:
+    """Past the brace that ends an interpolation whose inside begins at `at`. Raises HclError."""
     braces = 1
     while at < len(text):
         if text[at] == '"':
@@ -142,23 +151,24 @@ class _Parser:
             following = self._peek()
             if following and following.kind == "=":
                 self._at += 1
-                attributes[token.text] = self._expression()
+                attributes[token.text] = self._expression(token.start)
             else:
-                blocks.append(self._block(token.text, depth))
+                blocks.append(self._block(token, depth))
         if token is None and end is not None:
             raise self._fail("a block without an end")
         return attributes, blocks
 
-    def _block(self, type_: str, depth: int) -> Block:
+    def _block(self, head: Token, depth: int) -> Block:
         labels = []
         while (token := self._next()) and token.kind in ("name", "string"):
             labels.append(token.text.strip('"'))
         if token is None or token.kind != "{":
-            raise self._fail(f"no brace after {type_}")
+            raise self._fail(f"no brace after {head.text}")
         attributes, blocks = self.body("}", depth + 1)
-        return Block(type_, tuple(labels), attributes, blocks)
+        end = self._tokens[self._at - 1].end
+        return Block(head.text, tuple(labels), attributes, blocks, head.start, end)
 
-    def _expression(self) -> Expression:
+    def _expression(self, start: int) -> Expression:
         tokens = []
         open_: list[str] = []
         while token := self._peek():
@@ -174,7 +184,7 @@ class _Parser:
                 break
         if not tokens:
             raise self._fail("nothing after an equals sign")
-        return Expression(self._text[tokens[0].start : tokens[-1].end], tuple(tokens))
+        return Expression(self._text[tokens[0].start : tokens[-1].end], tuple(tokens), start)
 
     def _peek(self) -> Token | None:
         return self._tokens[self._at] if self._at < len(self._tokens) else None

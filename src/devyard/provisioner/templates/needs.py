@@ -7,7 +7,7 @@ is left out. Invariant: in doubt the answer is that it is needed.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from devyard.provisioner.templates.hcl import Block, HclError
+from devyard.provisioner.templates.hcl import Block, Expression, HclError
 
 _OWN_PROVIDERS = ("coder", "devyard", "terraform")
 _OWN_SOURCES = ("coder/coder", "devyard/devyard", "terraform.io/builtin/terraform")
@@ -29,6 +29,16 @@ def has_backend(blocks: Iterable[Block]) -> bool:
     )
 
 
+def list_own_requirements(block: Block) -> dict[str, str]:
+    """The local names of a `terraform` block's required providers that are ours, with their sources."""
+    found = {}
+    for inner in block.blocks if block.type == "terraform" else ():
+        for name, expression in inner.attributes.items() if inner.type == "required_providers" else ():
+            if source := _own_source(name, expression):
+                found[name] = source
+    return found
+
+
 def _block_needs_init(block: Block) -> bool:
     if block.type == "module":
         return True
@@ -44,12 +54,15 @@ def _block_needs_init(block: Block) -> bool:
 def _setting_needs_init(inner: Block) -> bool:
     if inner.type != "required_providers":
         return inner.type in ("backend", "cloud")
-    for name, expression in inner.attributes.items():
-        try:
-            requirement = expression.literal()
-        except (HclError, ValueError):
-            return True
-        source = requirement.get("source", f"{name}/{name}") if isinstance(requirement, dict) else f"{name}/{name}"
-        if str(source).removeprefix("registry.terraform.io/") not in _OWN_SOURCES:
-            return True
-    return False
+    return not all(_own_source(name, expression) for name, expression in inner.attributes.items())
+
+
+def _own_source(name: str, expression: Expression) -> str:
+    """The source of a requirement, if it is one of ours."""
+    try:
+        requirement = expression.literal()
+    except (HclError, ValueError):
+        return ""
+    source = requirement.get("source", f"{name}/{name}") if isinstance(requirement, dict) else f"{name}/{name}"
+    short = str(source).removeprefix("registry.terraform.io/")
+    return short if short in _OWN_SOURCES else ""

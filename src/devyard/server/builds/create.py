@@ -7,9 +7,10 @@ Invariant: the database's constraint, not this code, keeps a workspace to one ac
 from collections.abc import Mapping
 from uuid import UUID, uuid4
 
-from devyard.server.access.rules import Actor, check
+from devyard.server.access.rules import Actor, check, is_allowed
 from devyard.server.audit import actions as audit
 from devyard.server.builds import create_queries, queries, rules, work_queries
+from devyard.server.builds.dynamic import Evaluated, decide_values, evaluate_start
 from devyard.server.builds.queries import BuildRow, LatestRow, VersionRow
 from devyard.server.builds.states import check_kept, decode_state
 from devyard.server.builds.versions import decide_version, is_admin, merge_tags, preset_values
@@ -18,7 +19,7 @@ from devyard.server.db.wakeups import wake
 from devyard.server.http.ids import present_id
 from devyard.server.jobs.actions import insert_job
 from devyard.server.services import Services
-from devyard.server.workspaces.heads import WorkspaceHead, lock_workspace
+from devyard.server.workspaces.heads import WorkspaceHead, get_head, lock_workspace
 from devyard.wire.enums import AuditAction, BuildReason, Transition
 from devyard.wire.errors import BadRequest, Conflict, Forbidden, Invalid, NotFound, ValidationError
 from devyard.wire.workspaces import CreateBuildRequest
@@ -38,6 +39,7 @@ async def create_build(
         Invalid: parameters, a version or a state that can't be used. Conflict: another build is active.
     """
     _check_request(actor, request)
+    evaluated = await _evaluate(services, actor, workspace_id, request)
     async with transaction(services.pool) as connection:
         workspace = await lock_workspace(connection, workspace_id)
         if workspace is None:
@@ -55,7 +57,7 @@ async def create_build(
             raise Conflict("The workspace is dormant; activate it before you start it.")
         previous = await _load_previous(connection, latest)
         given = [*preset_values(version, request.template_version_preset_id, request.rich_parameter_values)]
-        values = rules.decide_parameters(version.parameters, given, previous, request.transition)
+        values = decide_values(version, evaluated, given, previous, request.transition)
         build_id = await insert_build(
             connection,
             actor,
@@ -68,11 +70,12 @@ async def create_build(
             build_number=latest.build_number + 1 if latest else 1,
             log_level=request.log_level,
             is_orphan=request.orphan,
+            evaluated_tags=evaluated.workspace_tags if evaluated else None,
         )
         if request.state:
             await _put_state(connection, build_id, workspace, request.state)
         if request.orphan:
-            await _forget(connection, services, build_id, workspace)
+            await forget_workspace(connection, services, build_id, workspace)
     return await load_build(services, build_id)
 
 
@@ -89,12 +92,13 @@ async def insert_build(
     build_number: int = 1,
     log_level: str = "",
     is_orphan: bool = False,
+    is_repair: bool = False,
     evaluated_tags: Mapping[str, str] | None = None,
 ) -> UUID:
     """A build with its job and values, inside the caller's transaction; wakes who waits for either.
 
     `evaluated_tags` are those of `coder_workspace_tags` for `parameters`; None takes what the import worked out
-    from the defaults.
+    from the defaults. `is_repair`: Terraform looks at what really exists, whatever the transition.
     """
     build_id = uuid4()
     job = await insert_job(
@@ -106,7 +110,7 @@ async def insert_build(
         template_version_id=version.id,
         workspace_build_id=build_id,
         tags=merge_tags(version.tags, version.workspace_tags if evaluated_tags is None else evaluated_tags),
-        input={"log_level": log_level} if log_level else {},
+        input={**({"log_level": log_level} if log_level else {}), **({"refresh": True} if is_repair else {})},
     )
     await create_queries.insert_build(
         connection,
@@ -189,6 +193,22 @@ async def _put_state(connection: Connection, build_id: UUID, workspace: Workspac
     await work_queries.update_state(connection, build_id, state=state, serial=head.serial, lineage=head.lineage)
 
 
+async def _evaluate(
+    services: Services, actor: Actor, workspace_id: UUID, request: CreateBuildRequest
+) -> Evaluated | None:
+    """The form of a start, before the transaction, which decides everything again."""
+    workspace = await get_head(services.pool, workspace_id) if request.transition == "start" else None
+    if workspace is None or not is_allowed(
+        actor, "workspace:start", owner_id=workspace.owner_id, organization_id=workspace.organization_id
+    ):
+        return None
+    async with services.pool.acquire() as connection:
+        latest = await queries.get_latest(connection, workspace_id)
+        version = await decide_version(connection, actor, workspace, latest, request)
+    given = preset_values(version, request.template_version_preset_id, request.rich_parameter_values)
+    return await evaluate_start(services, actor, workspace.owner_id, version, given, workspace)
+
+
 async def _load_previous(connection: Connection, latest: LatestRow | None) -> dict[str, str] | None:
     if latest is None:
         return None
@@ -197,7 +217,9 @@ async def _load_previous(connection: Connection, latest: LatestRow | None) -> di
     return rules.decide_kept_parameters(version.parameters if version else [], values)
 
 
-async def _forget(connection: Connection, services: Services, build_id: UUID, workspace: WorkspaceHead) -> None:
+async def forget_workspace(
+    connection: Connection, services: Services, build_id: UUID, workspace: WorkspaceHead
+) -> None:
     """Delete a workspace without Terraform: what it made stays, and nobody here knows of it any more."""
     now = services.now()
     await create_queries.complete_job(connection, build_id, now)

@@ -188,6 +188,7 @@ class VersionRow(msgspec.Struct, frozen=True):
     workspace_tags: dict[str, str]
     job_status: JobStatus
     parameters: list[ParameterDefinition]
+    dynamic_parameters: bool
     presets: list[dict[str, Any]]
     active_version_id: UUID | None
     template_is_deleted: bool
@@ -201,7 +202,8 @@ async def get_version(connection: Executor, version_id: UUID) -> VersionRow | No
     row = await connection.fetchrow(
         """-- builds.get_version
         SELECT v.id, v.name, v.template_id, v.organization_id, v.archived, j.file_id, j.tags,
-               v.workspace_tags, j.status AS job_status, v.parameters, v.presets, t.active_version_id,
+               v.workspace_tags, j.status AS job_status, v.parameters, v.dynamic_parameters, v.presets,
+               t.active_version_id,
                t.deleted_at IS NOT NULL AS template_is_deleted,
                coalesce(t.deprecation_message, '') AS deprecation_message,
                coalesce(t.require_active_version, false) AS require_active_version,

@@ -2,7 +2,7 @@
 given back as a zip where that is asked for.
 
 Called by api.py, in threads. Invariants: the bounds are those of rules.py, held against what is really read rather
-than against what the archive says of itself; a zip's links are refused.
+than against what the archive says of itself; a zip's links become a tar's, which rules.py looks at.
 """
 
 import calendar
@@ -34,7 +34,7 @@ def convert_to_tar(data: bytes) -> bytes:
     """The same files as a tar; the same zip gives the same bytes.
 
     Raises:
-        Invalid: no zip, too large, encrypted, with links, or it reaches outside itself.
+        Invalid: no zip, too large, encrypted, or it reaches outside itself. Its links are checked as a tar's.
     """
     # Before anything is parsed: the directory of a hostile zip could hold millions of entries.
     if data.count(_ENTRY_MARK) > rules.MAX_MEMBERS:
@@ -85,6 +85,10 @@ def _copy_entries(source: zipfile.ZipFile, archive: tarfile.TarFile, target: io.
             member.type, member.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(member)
             continue
+        if _kind(entry) == stat.S_IFLNK:
+            member.type, member.mode, member.linkname = tarfile.SYMTYPE, 0o777, _read_target(source, entry)
+            archive.addfile(member)
+            continue
         content = b"".join(_read_bounded(source, entry, rules.MAX_UNPACKED_BYTES - total))
         total += len(content)
         member.size, member.mode = len(content), 0o755 if (entry.external_attr >> 16) & 0o111 else 0o644
@@ -94,13 +98,26 @@ def _copy_entries(source: zipfile.ZipFile, archive: tarfile.TarFile, target: io.
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise rules.refuse(f'"{entry.filename}" is neither a file nor a directory; links need a tar.')
+    if _kind(entry) not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+        raise rules.refuse(f'"{entry.filename}" is neither a file, a directory nor a link.')
     if entry.flag_bits & _ENCRYPTED:
         raise rules.refuse(f'"{entry.filename}" is encrypted.')
     if entry.compress_type not in _METHODS:
         raise rules.refuse(f'"{entry.filename}" is packed by a method other than deflate.')
+
+
+def _kind(entry: zipfile.ZipInfo) -> int:
+    """The file type of Unix; 0 where the zip does not say."""
+    return stat.S_IFMT(entry.external_attr >> 16)
+
+
+def _read_target(source: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
+    """Where a link points: it is the entry's content."""
+    with source.open(entry) as file:
+        target = file.read(rules.MAX_PATH_CHARS + 1)
+    if len(target) > rules.MAX_PATH_CHARS:
+        raise rules.refuse(f'The link "{entry.filename}" has a target that can\'t be used.')
+    return target.decode("utf-8")
 
 
 def _read_bounded(source: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int) -> Iterator[bytes]:

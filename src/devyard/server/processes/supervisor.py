@@ -22,13 +22,14 @@ import structlog
 
 from devyard.net.relayconfig import RelayConfig
 from devyard.runtime.logs import set_up_logs
-from devyard.server.options import ENVIRONMENT_PREFIXES, split_address
+from devyard.server.options import ENVIRONMENT_PREFIXES, OptionError, split_address
 from devyard.server.processes.child import Child, ChildSpec
 from devyard.server.processes.datadir import DataDir, DataDirError, ServerInfo
 from devyard.server.processes.postgres import EmbeddedPostgres
 from devyard.server.processes.postgresuser import PostgresError
 from devyard.server.processes.serverapp import DEFAULT_APP, Start, encode_start
 from devyard.server.settings import LoadedSettings, ServerSettings, with_access_url
+from devyard.server.terraformconfig import make_terraform_settings
 
 BIND_PATIENCE_S = 3.0
 POSTGRES_PATIENCE_S = 60.0
@@ -51,8 +52,9 @@ def run_supervisor(loaded: LoadedSettings, *, app: str = DEFAULT_APP) -> int:
     settings = loaded.settings
     set_up_logs(settings.log_format, settings.log_level, process="server")
     try:
+        make_terraform_settings(settings)  # refuses what can't be used before anything is started
         data_dir = DataDir(settings.data_dir)
-    except DataDirError as error:
+    except (DataDirError, OptionError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     with contextlib.closing(data_dir):
@@ -187,6 +189,7 @@ class _Supervisor:
             "--sandbox-root", str(path / "sandboxes"),
             "--sandbox-isolation", self._settings.sandbox_isolation,
             "--terraform", self._settings.terraform,
+            "--cache-bytes", str(self._settings.provisioner_cache_bytes),
             "--log-format", self._settings.log_format,
         ]  # fmt: skip
         return ChildSpec(

@@ -28,6 +28,7 @@ BATCH_ROWS = 1000
 KEEP_ENDED_KEYS = timedelta(days=7)
 KEEP_UNSEEN_PROVISIONERS = timedelta(days=7)
 KEEP_UNUSED_FILES = timedelta(days=1)
+KEEP_UNUSED_PACKAGES = timedelta(days=1)
 
 log = structlog.get_logger("retention")
 
@@ -57,6 +58,8 @@ def list_rules(settings: ServerSettings) -> list[Rule]:
         Rule("unseen provisioners", queries.delete_old_daemons, KEEP_UNSEEN_PROVISIONERS),
         # A file may have 100 MiB: few at a time.
         Rule("unused files", queries.delete_unused_files, KEEP_UNUSED_FILES, 5),
+        Rule("packages of deleted templates", queries.delete_package_references, KEEP_UNUSED_PACKAGES),
+        Rule("unused packages", queries.delete_unused_packages, KEEP_UNUSED_PACKAGES, 2),
     ]
 
 

@@ -180,6 +180,43 @@ async def delete_unused_files(executor: Executor, before: datetime, limit: int) 
     )
 
 
+async def delete_package_references(executor: Executor, before: datetime, limit: int) -> int:
+    """What versions of templates deleted before a time were packed with; no workspace is left that needs it."""
+    return await _count(
+        executor,
+        """-- retention.delete_package_references
+        DELETE FROM template_version_packages WHERE (template_version_id, position) IN (
+            SELECT r.template_version_id, r.position FROM template_version_packages r
+            JOIN template_versions v ON v.id = r.template_version_id
+            JOIN templates t ON t.id = v.template_id
+            WHERE t.deleted_at < $1 LIMIT $2
+        )
+        """,
+        before,
+        limit,
+    )
+
+
+async def delete_unused_packages(executor: Executor, before: datetime, limit: int) -> int:
+    """Packages, and uploads that came to nothing, last used before a time and named by no version.
+
+    An import that offers one uses it; its version then has as long as this rule keeps it to name it.
+    """
+    return await _count(
+        executor,
+        """-- retention.delete_unused_packages
+        DELETE FROM packages WHERE id = ANY (ARRAY(
+            SELECT p.id FROM packages p
+            WHERE p.last_used_at < $1
+                AND NOT EXISTS (SELECT FROM template_version_packages r WHERE r.package_id = p.id)
+            ORDER BY p.last_used_at LIMIT $2 FOR UPDATE OF p SKIP LOCKED
+        ))
+        """,
+        before,
+        limit,
+    )
+
+
 async def _count(executor: Executor, sql: str, before: datetime, limit: int) -> int:
     """How many rows a statement changed, from its tag (`DELETE 12`)."""
     tag: str = await executor.execute(sql, before, limit)

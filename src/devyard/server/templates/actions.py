@@ -77,8 +77,8 @@ async def create_template(
 
 async def update_template(
     services: Services, actor: Actor, template: TemplateRow, request: UpdateTemplateRequest
-) -> TemplateRow:
-    """Change what is given; what is absent stays. Raises Invalid, Conflict."""
+) -> TemplateRow | None:
+    """Change what is given; what is absent stays. None where nothing differs. Raises Invalid, Conflict."""
     rules.check_template(request)
     before = {field: getattr(template, field) for field in CHANGEABLE}
     given = {field: getattr(request, field) for field in before}
@@ -86,6 +86,9 @@ async def update_template(
     after["name"] = after["name"] or template.name
     fields: dict[str, Any] = dict(after)
     settings = rules.decide_settings(request, template.settings)
+    old_settings = rules.decide_settings(UpdateTemplateRequest(), template.settings)
+    if after == before and settings == old_settings and not request.update_workspace_last_used_at:
+        return None
     async with transaction(services.pool) as connection:
         await queries.update_template(connection, template.id, settings=settings, **fields)
         if request.update_workspace_last_used_at:
@@ -97,7 +100,7 @@ async def update_template(
             "template",
             template.id,
             target=template.name,
-            before={**before, **rules.decide_settings(UpdateTemplateRequest(), template.settings)},
+            before={**before, **old_settings},
             after={**after, **settings},
             organization_id=template.organization_id,
         )

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
+from litestar import Response as HttpResponse
 from litestar import delete, get, patch, post
 
 from devyard.server.access.rules import Actor, check, decide_reach
 from devyard.server.http.guard import needs
-from devyard.server.http.paging import read_page
+from devyard.server.http.paging import Page, read_page
 from devyard.server.jobs.matching import load_matched, load_queue
 from devyard.server.organizations.lookup import load_organization
 from devyard.server.services import Services
@@ -30,12 +32,11 @@ from devyard.wire.templates import (
 
 
 @get("/templates", opt=needs("template:read"))
-async def list_templates(actor: Actor, services: Services, q: str = "") -> list[Template]:
-    """The templates that the caller may see, by name."""
-    is_all = decide_reach(actor, "template:read") == "site"
-    bound = None if is_all else actor.organization_ids
-    rows = await listing.list_templates(services.pool, listing.read_filter(q, actor), bound)
-    return await _views(services, rows)
+async def list_templates(
+    actor: Actor, services: Services, q: str = "", limit: int = 0, offset: int = 0
+) -> list[Template]:
+    """The templates that the caller may see, by name; deleted ones are for those who may change templates."""
+    return await _list(actor, services, _decide_bound(actor, "template:read"), q, read_page(limit, offset))
 
 
 @get("/templates/examples", opt=needs("template:read"))
@@ -53,12 +54,11 @@ async def list_organization_examples(actor: Actor, services: Services, organizat
 
 @get("/organizations/{organization:str}/templates", opt=needs("template:read"))
 async def list_organization_templates(
-    actor: Actor, services: Services, organization: str, q: str = ""
+    actor: Actor, services: Services, organization: str, q: str = "", limit: int = 0, offset: int = 0
 ) -> list[Template]:
     """The templates of one organization."""
     found = await load_organization(services.pool, actor, organization)
-    rows = await listing.list_templates(services.pool, listing.read_filter(q, actor), [found.id])
-    return await _views(services, rows)
+    return await _list(actor, services, [found.id], q, read_page(limit, offset))
 
 
 @post("/organizations/{organization:str}/templates", opt=needs("template:create"))
@@ -86,10 +86,13 @@ async def get_template(actor: Actor, services: Services, template: str) -> Templ
 @patch("/templates/{template:str}", opt=needs("template:update"))
 async def update_template(
     actor: Actor, services: Services, template: str, data: UpdateTemplateRequest
-) -> Template:
-    """Change a template's settings."""
+) -> HttpResponse[Template | None]:
+    """Change a template's settings; 304 where nothing differs."""
     row = await load_template(services.pool, actor, template, "template:update")
-    return await _view(services, await actions.update_template(services, actor, row, data))
+    changed = await actions.update_template(services, actor, row, data)
+    if changed is None:
+        return HttpResponse(None, status_code=304)
+    return HttpResponse(await _view(services, changed))
 
 
 @delete("/templates/{template:str}", opt=needs("template:delete"), status_code=200)
@@ -175,6 +178,27 @@ async def get_previous_version(
     if previous is None:
         raise NotFound(f'There is no version before "{name[:64]}".')
     return await load_version_view(services, previous)
+
+
+async def _list(
+    actor: Actor, services: Services, bound: Sequence[UUID] | None, q: str, page: Page
+) -> list[Template]:
+    rows = await listing.list_templates(
+        services.pool,
+        listing.read_filter(q, actor),
+        bound,
+        page,
+        deleted_in=_decide_bound(actor, "template:update"),
+    )
+    return await _views(services, rows)
+
+
+def _decide_bound(actor: Actor, permission: str) -> Sequence[UUID] | None:
+    """The organizations in which the actor may do this to templates; None for all of them."""
+    reach = decide_reach(actor, permission)
+    if reach == "site":
+        return None
+    return actor.organization_ids if reach == "organization" else ()
 
 
 async def load_version_view(services: Services, row: VersionRow) -> TemplateVersion:

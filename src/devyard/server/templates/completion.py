@@ -6,11 +6,14 @@ from uuid import uuid4
 import msgspec
 
 from devyard.server.db.pool import Connection
+from devyard.server.forms.queries import update_dynamic
 from devyard.server.jobs.queries import JobRow
 from devyard.server.jobs.tags import keep_workspace_tags
+from devyard.server.packages.actions import keep_with_version
 from devyard.server.services import Services
 from devyard.server.templates import version_queries
 from devyard.server.templates.planned import keep_planned
+from devyard.server.templates.rules import decide_values
 from devyard.wire.errors import Invalid
 from devyard.wire.parameters import check_definition
 from devyard.wire.provisionerlink import DryRunDone, ImportDone
@@ -24,7 +27,8 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
     """Keep what the import has found with its version.
 
     Raises:
-        Invalid: two parameters share a name, one is not sound, or there are far too many; the job has to fail.
+        Invalid: two parameters share a name, one is not sound, there are far too many, or a value was given for a
+            variable that there is not; the job has to fail.
     """
     names = [parameter.name for parameter in result.parameters]
     doubled = sorted({name for name in names if names.count(name) > 1}) if len(names) <= MAX_PARAMETERS else ["…"]
@@ -33,12 +37,17 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
     for parameter in result.parameters:
         if problems := check_definition(parameter):
             raise Invalid(f'The parameter "{parameter.name}" is not sound: {problems[0]}')
+    content = await version_queries.get_content(connection, job.template_version_id)
+    if content is not None and content.variable_values:
+        declared = [variable.name for variable in result.variables]
+        values = decide_values(content.variable_values, declared)
+        await version_queries.update_variable_values(connection, job.template_version_id, values)
     presets = [{"id": str(uuid4()), **msgspec.to_builtins(preset)} for preset in result.presets]
     await version_queries.update_content(
         connection,
         job.template_version_id,
         readme=result.readme[:MAX_README_CHARS].replace("\0", ""),
-        parameters=_builtins(sorted(result.parameters, key=lambda parameter: parameter.order)),
+        parameters=_builtins(sorted(result.parameters, key=lambda parameter: (parameter.order, parameter.name))),
         variables=[keep_variable(variable) for variable in result.variables],
         presets=presets,
         resources=[*keep_planned("start", result.start_resources), *keep_planned("stop", result.stop_resources)],
@@ -46,6 +55,8 @@ async def complete_import(connection: Connection, services: Services, job: JobRo
         external_auths=result.external_auths,
         warnings=result.warnings,
     )
+    await update_dynamic(connection, job.template_version_id, result.dynamic_parameters)
+    await keep_with_version(connection, job.template_version_id, result)
     if result.workspace_tags:
         await keep_workspace_tags(connection, job.template_version_id, result.workspace_tags)
 

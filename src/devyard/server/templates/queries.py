@@ -34,6 +34,7 @@ class TemplateRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     active_user_count: int
+    is_deleted: bool
 
 
 TEMPLATE_COLUMNS = """t.id, t.organization_id, o.name AS organization_name,
@@ -41,6 +42,7 @@ TEMPLATE_COLUMNS = """t.id, t.organization_id, o.name AS organization_name,
                t.description, t.icon, t.active_version_id, t.created_by, u.username AS created_by_name,
                t.default_ttl_ms, t.activity_bump_ms, t.settings, t.allow_user_cancel_workspace_jobs,
                t.require_active_version, t.deprecation_message, t.created_at, t.updated_at,
+               t.deleted_at IS NOT NULL AS is_deleted,
                (SELECT count(DISTINCT w.owner_id) FROM workspaces w
                 WHERE w.template_id = t.id AND w.deleted_at IS NULL
                   AND w.last_used_at > now() - interval '7 days') AS active_user_count"""

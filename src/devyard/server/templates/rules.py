@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devyard.server.names import MAX_DISPLAY_CHARS, check_name, check_text
@@ -30,6 +30,7 @@ _DEFAULT_SETTINGS: dict[str, Any] = {
     "autostart_requirement": {},
     "use_classic_parameter_flow": False,
     "cors_behavior": "simple",
+    "disable_everyone_group_access": False,
 }
 _VERSION_NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -71,6 +72,19 @@ def check_variables(values: list[VariableValue]) -> list[ValidationError]:
     return [
         ValidationError("user_variable_values", f'"{name[:60]}" is not a variable\'s name.') for name in bad[:5]
     ]
+
+
+def decide_values(values: Sequence[Mapping[str, Any]], declared: Sequence[str]) -> list[dict[str, Any]]:
+    """The values to keep once the template's variables are known; inherited ones that it lacks now are dropped.
+
+    Raises:
+        Invalid: a value was given for what the template does not declare.
+    """
+    unknown = [v["name"] for v in values if v["name"] not in declared and not v.get("inherited")]
+    if unknown:
+        known = f"It declares {', '.join(sorted(declared)[:20])}." if declared else "It declares none."
+        raise Invalid(f"The template has no variable named {', '.join(unknown[:5])}. {known}")
+    return [{"name": v["name"], "value": v["value"]} for v in values if v["name"] in declared]
 
 
 def check_template(request: CreateTemplateRequest | UpdateTemplateRequest) -> None:
@@ -139,6 +153,7 @@ def decide_settings(
         "autostart_requirement": {"days_of_week": start.days_of_week} if start else None,
         "use_classic_parameter_flow": request.use_classic_parameter_flow,
         "cors_behavior": request.cors_behavior or None,
+        "disable_everyone_group_access": request.disable_everyone_group_access or None,
     }
     known = {**_DEFAULT_SETTINGS, **(before or {})}
     return {**known, **{name: value for name, value in given.items() if value is not None}}

@@ -158,7 +158,7 @@ async def insert_version(
     message: str,
     job_id: UUID,
     created_by: UUID,
-    variable_values: Sequence[Mapping[str, str]],
+    variable_values: Sequence[Mapping[str, Any]],
 ) -> None:
     """A new version, before its import."""
     await connection.execute(
@@ -208,6 +208,19 @@ async def update_content(
         dict(agent_resources),
         list(external_auths),
         list(warnings),
+    )
+
+
+async def update_variable_values(
+    connection: Connection, version_id: UUID, values: Sequence[Mapping[str, Any]]
+) -> None:
+    """Set the values of a version's variables."""
+    await connection.execute(
+        """-- templates.update_variable_values
+        UPDATE template_versions SET variable_values = $2 WHERE id = $1
+        """,
+        version_id,
+        keyring_of(connection).seal_json(VARIABLE_VALUES, version_id, [dict(value) for value in values]),
     )
 
 

@@ -1,6 +1,7 @@
 """Writes on template versions and their dry runs; each owns its transaction and leaves an audit row in it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 from devyard.server.access.rules import Actor, check
@@ -180,19 +181,22 @@ async def _get_template(
 
 async def _decide_values(
     connection: Connection, template: TemplateRow | None, given: Sequence[VariableValue]
-) -> list[dict[str, str]]:
-    """The variables' values: those given, and for all others those of the active version.
+) -> list[dict[str, Any]]:
+    """The variables' values: those given, and for all others those of the active version, marked as `inherited`.
 
     A client can't send the sensitive ones again, since nobody is shown them.
     """
-    values: dict[str, str] = {}
+    values: dict[str, dict[str, Any]] = {}
     if template is not None:
         content = await version_queries.get_content(connection, template.active_version_id)
         declared = {variable["name"] for variable in content.variables} if content else set()
-        values = {v["name"]: v["value"] for v in content.variable_values} if content else {}
-        values = {name: value for name, value in values.items() if name in declared}
-    values.update({value.name: value.value for value in given})
-    return [{"name": name, "value": value} for name, value in values.items()]
+        values = {
+            v["name"]: {"name": v["name"], "value": v["value"], "inherited": True}
+            for v in (content.variable_values if content else [])
+            if v["name"] in declared
+        }
+    values.update({v.name: {"name": v.name, "value": v.value} for v in given})
+    return list(values.values())
 
 
 async def _record(

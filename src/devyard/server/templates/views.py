@@ -68,6 +68,7 @@ def template_view(row: TemplateRow, times: BuildTimes) -> Template:
         max_port_share_level=settings.get("max_port_share_level", "owner"),
         use_classic_parameter_flow=settings.get("use_classic_parameter_flow", False),
         cors_behavior=settings.get("cors_behavior", "simple"),
+        deleted=row.is_deleted,
     )
 
 

@@ -17,7 +17,7 @@ async def load_import_work(connection: Connection, services: Services, job: JobR
     version, content = await _load(connection, job)
     owner = await get_user(connection, job.initiator_id)
     return ImportJob(
-        context=_context(services, version, owner, workspace_name="default"),
+        context=work_context(services, version, owner, workspace_name="default"),
         variables=decide_variables(content.variable_values),
     )
 
@@ -29,7 +29,7 @@ async def load_dry_run_work(connection: Connection, services: Services, job: Job
     given = await version_queries.get_input(connection, job.id)
     overriding = given.get("variables", [])
     return DryRunJob(
-        context=_context(services, version, owner, workspace_name=given.get("workspace_name") or "default"),
+        context=work_context(services, version, owner, workspace_name=given.get("workspace_name") or "default"),
         parameters=given.get("parameters", {}),
         agent_resources=content.agent_resources,
         variables=decide_variables([*content.variable_values, *overriding]),
@@ -49,9 +49,10 @@ async def _load(connection: Connection, job: JobRow) -> tuple[VersionRow, Versio
     return version, content
 
 
-def _context(
+def work_context(
     services: Services, version: VersionRow, owner: UserRow | None, *, workspace_name: str
 ) -> WorkspaceContext:
+    """What data sources answer with where there is no build: the version, and who would be the owner."""
     return WorkspaceContext(
         access_url=services.settings.access_url,
         workspace_name=workspace_name,

@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 from devyard.server.access.rules import Actor, check
 from devyard.server.audit import actions as audit
 from devyard.server.builds import queries as build_queries
-from devyard.server.builds import rules as build_rules
 from devyard.server.builds.create import insert_build
-from devyard.server.builds.versions import check_version, preset_values
+from devyard.server.builds.dynamic import decide_values, evaluate_start
+from devyard.server.builds.versions import check_version, is_admin, preset_values
 from devyard.server.db.pool import Connection, transaction
 from devyard.server.db.wakeups import wake
 from devyard.server.http.ids import present_id
@@ -45,11 +45,17 @@ async def create_workspace(
     ttl_ms = rules.check_ttl(request.ttl_ms)
     if request.autostart_schedule:
         parse_schedule(request.autostart_schedule)
+    async with services.pool.acquire() as connection:
+        version = await _load_version(connection, actor, request)
+    check(actor, "template:use", organization_id=version.organization_id)
+    check(actor, "workspace:create", owner_id=owner_id, organization_id=version.organization_id)
+    given = preset_values(version, request.template_version_preset_id, request.rich_parameter_values)
+    evaluated = await evaluate_start(services, actor, owner_id, version, given)
     async with transaction(services.pool) as connection:
         owner = await write_queries.get_owner(connection, owner_id)
         if owner is None:
             raise NotFound
-        version = await _load_version(connection, request)
+        version = await _load_version(connection, actor, request)
         check(actor, "template:use", organization_id=version.organization_id)
         check(actor, "workspace:create", owner_id=owner_id, organization_id=version.organization_id)
         if organization_id is not None and organization_id != version.organization_id:
@@ -57,7 +63,7 @@ async def create_workspace(
         if version.organization_id not in owner.organization_ids:
             raise Forbidden(f'"{owner.username}" is no member of the template\'s organization.')
         given = preset_values(version, request.template_version_preset_id, request.rich_parameter_values)
-        values = build_rules.decide_parameters(version.parameters, given, None, "start")
+        values = decide_values(version, evaluated, given, None, "start")
         workspace_id = uuid4()
         await write_queries.insert_workspace(
             connection,
@@ -91,6 +97,7 @@ async def create_workspace(
             parameters=values,
             reason="initiator",
             preset_id=present_id(request.template_version_preset_id),
+            evaluated_tags=evaluated.workspace_tags if evaluated else None,
         )
     return workspace_id
 
@@ -227,7 +234,9 @@ async def _lock(connection: Connection, workspace_id: UUID) -> WorkspaceHead:
     return workspace
 
 
-async def _load_version(connection: Connection, request: CreateWorkspaceRequest) -> build_queries.VersionRow:
+async def _load_version(
+    connection: Connection, actor: Actor, request: CreateWorkspaceRequest
+) -> build_queries.VersionRow:
     template_id, version_id = present_id(request.template_id), present_id(request.template_version_id)
     if (template_id is None) == (version_id is None):
         detail = "Give either template_id or template_version_id."
@@ -243,6 +252,9 @@ async def _load_version(connection: Connection, request: CreateWorkspaceRequest)
         raise Forbidden(f"The template is deprecated: {version.deprecation_message}")
     if version.archived:
         raise Conflict(f'The version "{version.name}" is archived; use another one.')
+    is_bound = version.require_active_version and not is_admin(actor, version.organization_id)
+    if is_bound and version.id != await write_queries.get_active_version_id(connection, version.template_id):
+        raise Forbidden("The template allows workspaces on its active version only.")
     return check_version(version, version.template_id)
 
 

@@ -67,6 +67,8 @@ async def has_mismatch(services: Services, row: WorkspaceRow) -> bool:
     current = await build_queries.get_version(services.pool, row.build.version_id)
     if version is None or current is None:
         return True
+    if version.dynamic_parameters:
+        return False  # only the form can tell, which the start works out
     values = await build_queries.list_parameters(services.pool, row.build.id)
     previous = build_rules.decide_kept_parameters(current.parameters, values)
     try:

@@ -13,6 +13,7 @@ from devyard.server.db.pool import transaction
 from devyard.server.files.queries import get_file_info
 from devyard.server.jobs import lease_queries, results
 from devyard.server.jobs.work import load_work
+from devyard.server.packages.queries import get_version_packages
 from devyard.server.services import Services
 from devyard.server.settings import ServerSettings
 from devyard.wire.errors import AppError, Unavailable
@@ -41,6 +42,7 @@ async def claim_job(
             claimed_id = job.id
             work = await load_work(connection, services, job)
             info = await get_file_info(connection, job.file_id)
+            packages, lock_file = await get_version_packages(connection, job.template_version_id)
     except Unavailable:
         raise
     except Exception as error:
@@ -56,6 +58,9 @@ async def claim_job(
         template_version_id=job.template_version_id,
         archive=Archive(job.file_id, info.sha256, info.size_bytes),
         work=work,
+        packages=packages,
+        lock_file=lock_file,
+        terraform=services.terraform,
         limits=decide_limits(services.settings, work),
     )
 

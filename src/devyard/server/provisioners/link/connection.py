@@ -15,13 +15,17 @@ import msgspec
 import structlog
 from litestar.exceptions import WebSocketDisconnect
 
+from devyard.server.db.wakeups import wake
 from devyard.server.files.queries import get_file_part
+from devyard.server.forms.seats import FormSeat
 from devyard.server.http.streams import AnySocket
 from devyard.server.jobs import lease_queries, results
 from devyard.server.jobs.queries import get_job
 from devyard.server.jobs.rules import normalize_tags
+from devyard.server.packages.queries import get_version_packages
 from devyard.server.provisioners import queries
 from devyard.server.provisioners.link.claims import claim_job
+from devyard.server.provisioners.link.packages import PackageTransfers
 from devyard.server.provisioners.signin import Provisioner
 from devyard.server.services import Services
 from devyard.wire.errors import AppError
@@ -36,6 +40,7 @@ from devyard.wire.provisionerlink import (
     Failed,
     FileChunk,
     FileRequest,
+    FormRequest,
     FromProvisioner,
     ImportDone,
     InFlight,
@@ -49,7 +54,7 @@ from devyard.wire.provisionerlink import (
     Stored,
     ToProvisioner,
 )
-from devyard.wire.provisionerpackages import PackageChunk, PackageOffer, PackageRequest
+from devyard.wire.provisionerpackages import PackageChunk, PackageOffer, PackageRequest, PackageWanted
 
 log = structlog.get_logger("provisioners")
 
@@ -90,6 +95,8 @@ class ProvisionerConnection:
         self._current: Current | None = None
         self._daemon_id = UUID(int=0)
         self._tags: dict[str, str] = {}
+        self._forms: FormSeat | None = None
+        self._packages = PackageTransfers(services, self._send)
 
     async def run(self) -> None:
         """Serve until either side ends."""
@@ -109,11 +116,14 @@ class ProvisionerConnection:
             for task in tasks:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
+            self._leave_forms()
+            await self._packages.close()
         await self._end(next((e for e in ended if _is_failure(e)), None))
 
     async def drain(self) -> None:
         """Tell the provisioner that this server goes away."""
         self._is_draining = True
+        self._leave_forms()
         with contextlib.suppress(Exception):
             await self._send(Drain())
 
@@ -142,13 +152,33 @@ class ProvisionerConnection:
         if not is_known:
             raise Refused("this daemon id belongs to another provisioner")
         log.info("provisioner connected", name=message.name[:100], daemon_id=str(message.daemon_id))
+        released = await lease_queries.release_unseen(
+            self._services.pool, self._daemon_id, message.resume[0] if message.resume else None
+        )
+        if released:
+            log.warning("took back a job that had not reached its provisioner", daemon_id=str(self._daemon_id))
+            await wake(self._services.pool, "jobs")
         if message.resume is not None:
             await self._resume(*message.resume)
+        if message.form_slots > 0:
+            organization_id = self._principal.organization_id
+            self._forms = FormSeat(organization_id, self._tags, message.form_slots, self._send_form)
+            self._services.forms.add(self._forms)
+
+    async def _send_form(self, request: FormRequest) -> None:
+        self._packages.allow(request.template_version_id, request.packages)
+        await self._send(request)
+
+    def _leave_forms(self) -> None:
+        if self._forms:
+            self._services.forms.remove(self._forms)
 
     async def _resume(self, job_id: UUID, lease_id: UUID) -> None:
         job = await get_job(self._services.pool, job_id)
         if job is not None and job.worker_id == self._daemon_id:
             self._current = Current(job_id, lease_id, job.file_id)
+            packages, _ = await get_version_packages(self._services.pool, job.template_version_id)
+            self._packages.allow(job_id, packages)
             await self._take_renew(Renew(job_id, lease_id))
         else:
             await self._send(Stored(job_id=job_id, seq=0, error=results.LEASE_GONE))
@@ -163,28 +193,47 @@ class ProvisionerConnection:
                 raise Refused("Register came twice")
             elif isinstance(message, FileRequest):
                 await self._send_file(message.file_id)
-            elif isinstance(
-                message, PackageRequest | PackageOffer | PackageChunk | FormAnswer | InFlight | LostState
-            ):
-                raise Refused(f"{type(message).__name__} was not asked for")
+            elif isinstance(message, LostState):
+                error = await results.store_left(self._services, self._principal.organization_id, message)
+                await self._send(Stored(job_id=message.job_id, seq=message.seq, error=error))
+            elif isinstance(message, FormAnswer):
+                if self._forms is None or not self._forms.take(message):
+                    log.info("a form was answered too late", daemon_id=str(self._daemon_id))
+            elif isinstance(message, PackageRequest):
+                await self._packages.request(message.sha256)
+            elif isinstance(message, PackageChunk):
+                await self._packages.take_chunk(message)
+            elif isinstance(message, PackageOffer):
+                await self._take_offer(message)
             else:
                 await self._take(message)
 
     async def _take(
-        self, message: Logs | Renew | StateSaved | ImportDone | BuildDone | DryRunDone | Failed
+        self, message: Logs | Renew | InFlight | StateSaved | ImportDone | BuildDone | DryRunDone | Failed
     ) -> None:
         current = self._current
         if current is None or (message.job_id, message.lease_id) != (current.job_id, current.lease_id):
             seq = getattr(message, "seq", 0)
-            if not isinstance(message, Logs):
+            if not isinstance(message, InFlight):
                 await self._send(Stored(job_id=message.job_id, seq=seq, error=results.LEASE_GONE))
             return
         if isinstance(message, Logs):
-            await results.store_logs(self._services, message.job_id, message.lease_id, message.lines)
+            error = await results.store_logs(self._services, message)
+            if message.seq or error:
+                await self._send(Stored(job_id=message.job_id, seq=message.seq, error=error))
+        elif isinstance(message, InFlight):
+            await results.store_in_flight(self._services, message)
         elif isinstance(message, Renew):
             await self._take_renew(message)
         else:
             await self._store(message)
+
+    async def _take_offer(self, message: PackageOffer) -> None:
+        current = self._current
+        if current is not None and (message.job_id, message.lease_id) == (current.job_id, current.lease_id):
+            await self._packages.take_offer(message)
+        else:
+            await self._send(PackageWanted(message.package.sha256, False, results.LEASE_GONE))
 
     async def _store(self, message: StateSaved | ImportDone | BuildDone | DryRunDone | Failed) -> None:
         if isinstance(message, StateSaved):
@@ -242,6 +291,7 @@ class ProvisionerConnection:
             return claimed
         self._is_ready = False
         self._current = Current(claimed.job_id, claimed.lease_id, claimed.archive.file_id)
+        self._packages.allow(claimed.job_id, claimed.packages)
         log.info("job given out", job_id=str(claimed.job_id), daemon_id=str(self._daemon_id))
         try:
             await self._send(claimed)
@@ -263,9 +313,9 @@ class ProvisionerConnection:
             await self._send(Cancel(job_id=current.job_id, force=True))
 
     async def _send_file(self, file_id: UUID) -> None:
-        """Send the current job's archive, part by part; of any other file only an empty end."""
-        current = self._current
-        if current is None or current.file_id != file_id:
+        """Send the archive of the current job or of a form, part by part; of any other file only an empty end."""
+        is_of_job = self._current is not None and self._current.file_id == file_id
+        if not is_of_job and not (self._forms and self._forms.needs_file(file_id)):
             await self._send(FileChunk(file_id=file_id, offset=0, data=b"", last=True))
             return
         offset = 0
