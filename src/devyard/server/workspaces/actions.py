@@ -46,7 +46,7 @@ async def create_workspace(
     if request.autostart_schedule:
         parse_schedule(request.autostart_schedule)
     async with services.pool.acquire() as connection:
-        version = await _load_version(connection, request)
+        version = await _load_version(connection, actor, request)
     given = preset_values(version, request.template_version_preset_id, request.rich_parameter_values)
     evaluated = await evaluate_start(services, actor, owner_id, version, given)
     async with transaction(services.pool) as connection:
