@@ -119,6 +119,12 @@ class Link:
     def save_state(self, state: bytes) -> None:
         self.states += 1
 
+    def keep_state(self, state: bytes) -> None:
+        """Thrown away; on a real link a small file in memory."""
+
+    def report_in_flight(self, creating: object, destroying: object, planned: object) -> None:
+        """Thrown away."""
+
     async def fetch(self, archive: Archive, target: Path) -> None:
         target.write_bytes(self.archive)
 
@@ -228,7 +234,7 @@ def pack(text: str) -> bytes:
 def _directories() -> Iterator[tuple[Path, Path]]:
     cache = Path(tempfile.mkdtemp(prefix="devyard-bench-"))
     try:
-        with open_work_root(find_fast_directory(cache), cache) as root:
+        with open_work_root(find_fast_directory(cache)) as root:
             yield cache, root
     finally:
         shutil.rmtree(cache, ignore_errors=True)

@@ -23,16 +23,16 @@ from devyard.provisioner.engine.backend import check_version
 from devyard.provisioner.engine.terraform import open_terraform
 from devyard.provisioner.jobs.workplace import Tools
 from devyard.provisioner.link.dial import Identity
-from devyard.provisioner.link.lostresults import write_lost_state
+from devyard.provisioner.link.lostresults import keep_leftover
+from devyard.provisioner.link.records import list_leftovers
 from devyard.provisioner.link.session import Session
-from devyard.provisioner.results.instances import read_head
 from devyard.provisioner.sandbox.runtime import Sandboxes
 from devyard.provisioner.templates.cache import TemplateCache
-from devyard.provisioner.templates.workdir import JOB_PREFIX, STATE_FILE, find_fast_directory
+from devyard.provisioner.templates.workdir import find_fast_directory
 
 log = structlog.get_logger()
 
-_ROOT_PREFIX = "devyard-prov-"
+_ROOT_PREFIX = "devyard-provisioner-"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ async def serve_provisioner(settings: Settings) -> None:
     hidden = [settings.cache_directory, *(path for path in (settings.key_file, settings.cli_config) if path)]
     sandboxes = Sandboxes(settings.sandbox_root, isolation=settings.sandbox_isolation, hidden=hidden)
     lost_directory = settings.cache_directory / "lost-states"
-    with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), lost_directory) as work_root:
+    with open_work_root(find_fast_directory(Path(tempfile.gettempdir()))) as work_root:
         async with open_terraform(
             settings.terraform,
             directory=work_root,
@@ -89,23 +89,25 @@ async def serve_provisioner(settings: Settings) -> None:
 
 
 @contextmanager
-def open_work_root(parent: Path, lost_directory: Path) -> Iterator[Path]:
+def open_work_root(parent: Path) -> Iterator[Path]:
     """A private directory for jobs and sockets, after those that killed provisioners left are removed.
 
-    Terraform states found in those are kept in `lost_directory`: the server may lack their last moments.
+    Jobs found in those are written down where those provisioners look for them in their next life, to offer them
+    to their server: it may lack their last moments. The same happens to a job that is cut short here.
     """
-    _remove_leftovers(parent, lost_directory)
+    _remove_leftovers(parent)
     root = Path(tempfile.mkdtemp(prefix=_ROOT_PREFIX, dir=parent))
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield root
     finally:
+        _keep_jobs(root)
         shutil.rmtree(root, ignore_errors=True)
         os.close(descriptor)
 
 
-def _remove_leftovers(parent: Path, lost_directory: Path) -> None:
+def _remove_leftovers(parent: Path) -> None:
     """A directory that nobody holds the lock of belongs to nobody."""
     for path in parent.glob(f"{_ROOT_PREFIX}*"):
         try:
@@ -115,28 +117,37 @@ def _remove_leftovers(parent: Path, lost_directory: Path) -> None:
         try:
             if os.fstat(descriptor).st_uid == os.geteuid():
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                kept = [str(file) for file in _keep_states(path, lost_directory)]
+                _keep_jobs(path)
                 shutil.rmtree(path, ignore_errors=True)
-                log.info("leftovers_removed", path=str(path), states_kept_in=kept)
+                log.info("leftovers_removed", path=str(path))
         except BlockingIOError:
             pass
         finally:
             os.close(descriptor)
 
 
-def _keep_states(root: Path, lost_directory: Path) -> Iterator[Path]:
-    for file in root.glob(f"{JOB_PREFIX}*/{STATE_FILE}"):
-        state = file.read_bytes()
-        head = read_head(state)
-        if head:
-            name = f"left-{head.lineage}-{head.serial}".replace("/", "-")
-            yield write_lost_state(lost_directory, name, state)
+def _keep_jobs(root: Path) -> None:
+    for leftover in list_leftovers(root):
+        try:
+            path = keep_leftover(leftover)
+        except OSError as error:
+            log.error("lost_job_not_kept", job_id=leftover.owner.job_id, why=str(error))
+        else:
+            log.warning("lost_job_kept", job_id=leftover.owner.job_id, state=str(path or ""))
 
 
 @contextmanager
 def _signals(session: Session) -> Iterator[None]:
+    parent_pid = os.getppid()
     loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
+
+    def end_soon() -> None:
+        """SIGINT: somebody wants it, or it is how a built-in one learns that its server is gone."""
+        if _is_parent_gone(parent_pid):
+            session.abandon()
+        else:
+            session.cancel()
 
     def receive(number: signal.Signals) -> None:
         received.append(number)
@@ -146,7 +157,7 @@ def _signals(session: Session) -> Iterator[None]:
         elif number == signal.SIGTERM:
             session.drain()
         else:
-            session.cancel()
+            end_soon()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receive, number)
@@ -155,3 +166,14 @@ def _signals(session: Session) -> Iterator[None]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _is_parent_gone(pid: int) -> bool:
+    """Whether the process that started this one has ended, or has begun to: its first thread is a zombie then."""
+    if os.getppid() != pid:
+        return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in ("Z", "X")

@@ -42,6 +42,7 @@ from devyard.server.organizations import api as organizations
 from devyard.server.provisioners import api as provisioners
 from devyard.server.provisioners.link.hub import ProvisionerHub
 from devyard.server.provisioners.signin import authenticate_provisioner
+from devyard.server.repair import api as repair
 from devyard.server.retention import loops as retention
 from devyard.server.services import Services, read_clock
 from devyard.server.settings import ServerSettings
@@ -164,7 +165,7 @@ def list_api_routes() -> list[Any]:
 
 def list_workspace_routes(services: Services, hub: AgentHub) -> list[Any]:
     """Routes of workspaces, builds and agents, which share objects of their own."""
-    return [workspaces.make_router(Renderer(services)), *builds.ROUTES, agents.make_router(hub)]
+    return [workspaces.make_router(Renderer(services)), *builds.ROUTES, *repair.routes, agents.make_router(hub)]
 
 
 def list_root_routes() -> list[Any]:

@@ -115,6 +115,8 @@ class BuildJob(msgspec.Struct, frozen=True, tag="build"):
     agent_resources: Mapping[str, str]
     variables: tuple[Variable, ...] = ()
     debug: bool = False
+    refresh: bool = False
+    """Compare the state with what exists first, also where the transition needs no such look."""
 
 
 class DryRunJob(msgspec.Struct, frozen=True, tag="dry_run"):
@@ -211,11 +213,12 @@ class JobLogLine(msgspec.Struct, frozen=True):
 
 
 class Logs(msgspec.Struct, frozen=True, tag="logs"):
-    """Log lines in order; at most 200 a message."""
+    """Log lines in order; at most 200 a message. Acknowledged; one that was sent again is kept once, by `seq`."""
 
     job_id: UUID
     lease_id: UUID
     lines: tuple[JobLogLine, ...]
+    seq: int = 0
 
 
 class Renew(msgspec.Struct, frozen=True, tag="renew"):
@@ -226,28 +229,33 @@ class Renew(msgspec.Struct, frozen=True, tag="renew"):
 
 
 class InFlight(msgspec.Struct, frozen=True, tag="in_flight"):
-    """Resources that Terraform makes or removes right now, and those done that no saved state shows yet.
+    """Resources that Terraform makes or removes right now, and those made that no saved state shows yet.
 
-    Sent before each `StateSaved` and whenever the set changes; kept with the job, so that the server can name
-    possible orphans of a provisioner that is never heard of again.
+    Each with a word on how far it is. Sent whenever the set changes, after the `StateSaved` that made it smaller;
+    kept with the job, so that the server can name possible orphans of a provisioner that is never heard of again.
     """
 
     job_id: UUID
     lease_id: UUID
     creating: tuple[str, ...] = ()
     destroying: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
+    """To be made in this run; Terraform has not said that it began."""
 
 
 class LostState(msgspec.Struct, frozen=True, tag="lost_state"):
-    """A newer state found after a crash: what a killed provisioner had not yet sent. Answered by `Stored`.
+    """What a killed provisioner left, found by the next one on its machine. Answered by `Stored`.
 
-    The server takes it only where it continues (lineage, serial) the latest build's state.
+    Whoever held this lease is gone, so a job that still runs under it ends. The state (may be empty) is taken only
+    where it continues (lineage, serial) the latest build's.
     """
 
     job_id: UUID
     lease_id: UUID
     seq: int
     state: bytes
+    error: str = ""
+    possible_orphans: tuple[str, ...] = ()
 
 
 class StateSaved(msgspec.Struct, frozen=True, tag="state"):

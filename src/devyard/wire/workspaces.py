@@ -181,6 +181,8 @@ class WorkspaceBuild(msgspec.Struct, omit_defaults=False):
     deadline: datetime | msgspec.UnsetType = msgspec.UNSET
     max_deadline: datetime | msgspec.UnsetType = msgspec.UNSET
     matched_provisioners: MatchedProvisioners | msgspec.UnsetType = msgspec.UNSET
+    possible_orphans: list[str] = []
+    """What may exist although no state knows it, after a build that did not succeed."""
 
 
 class WorkspaceHealth(msgspec.Struct):

@@ -57,13 +57,16 @@ class FakeProvisioner:
         """Send one message."""
         await self.socket.send(msgspec.msgpack.encode(message))
 
-    async def expect(self, kind: type[T], timeout_s: float = 10) -> T:
-        """The next message, which has to be of this kind."""
+    async def expect_any(self, timeout_s: float = 10) -> Any:
+        """The next message, whatever it is."""
         import asyncio
 
         async with asyncio.timeout(timeout_s):
-            data = await self.socket.recv()
-        message = msgspec.msgpack.decode(data, type=ToProvisioner)
+            return msgspec.msgpack.decode(await self.socket.recv(), type=ToProvisioner)
+
+    async def expect(self, kind: type[T], timeout_s: float = 10) -> T:
+        """The next message, which has to be of this kind."""
+        message = await self.expect_any(timeout_s)
         assert isinstance(message, kind), message
         return message
 

@@ -46,7 +46,7 @@ async def server() -> AsyncIterator[LinkServer]:
 
 @pytest_asyncio.fixture
 async def terraform(backend: str, tmp_path: Path) -> AsyncIterator[Terraform]:
-    with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), tmp_path / "lost") as root:
+    with open_work_root(find_fast_directory(Path(tempfile.gettempdir()))) as root:
         async with open_terraform(backend, directory=root) as opened:
             yield opened
 
@@ -54,7 +54,7 @@ async def terraform(backend: str, tmp_path: Path) -> AsyncIterator[Terraform]:
 @pytest_asyncio.fixture
 async def session(terraform: Terraform, server: LinkServer, tmp_path: Path) -> AsyncIterator[Session]:
     """A provisioner that is connected to `server`."""
-    with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), tmp_path / "lost") as root:
+    with open_work_root(find_fast_directory(Path(tempfile.gettempdir()))) as root:
         tools = Tools(terraform, TemplateCache(tmp_path / "cache"), root)
         identity = Identity(url=server.url, key=KEY, name="test", tags={"scope": "organization"})
         opened = Session(identity, tools, tmp_path / "lost")

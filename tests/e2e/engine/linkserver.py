@@ -28,9 +28,11 @@ from devyard.wire.provisionerlink import (
     FromProvisioner,
     ImportDone,
     ImportJob,
+    InFlight,
     Job,
     JobLogLine,
     Logs,
+    LostState,
     Ready,
     Register,
     Renew,
@@ -65,6 +67,8 @@ class Ticket:
         self.lines: list[JobLogLine] = []
         self.states: list[StateSaved] = []
         self.renewals = 0
+        self.logs_seq = 0
+        self.in_flight: list[InFlight] = []
         self.results: list[Result] = []
         self.ended = asyncio.Event()
         self.changed = asyncio.Condition()
@@ -99,6 +103,7 @@ class LinkServer:
         self.refusal = ""
         self.connection: ServerConnection | None = None
         self.ready = asyncio.Event()
+        self.offers: list[LostState] = []
         self.tickets: dict[UUID, Ticket] = {}
         self._archives: dict[UUID, bytes] = {}
 
@@ -155,10 +160,19 @@ class LinkServer:
 
     async def _take_for_job(self, message) -> None:
         ticket = self.tickets[message.job_id]
+        if isinstance(message, LostState):
+            self.offers.append(message)
+            await self._acknowledge(message)
+            return
         assert message.lease_id == ticket.job.lease_id
         if isinstance(message, Logs):
             assert len(message.lines) <= 200
-            ticket.lines += message.lines
+            if message.seq > ticket.logs_seq:
+                ticket.logs_seq = message.seq
+                ticket.lines += message.lines
+            await self._acknowledge(message)
+        elif isinstance(message, InFlight):
+            ticket.in_flight.append(message)
         elif isinstance(message, Renew):
             ticket.renewals += 1
         elif isinstance(message, StateSaved):
@@ -173,7 +187,8 @@ class LinkServer:
 
     async def _acknowledge(self, message) -> None:
         if self.is_acknowledging:
-            await self.send(Stored(message.job_id, message.seq, self.refusal))
+            refusal = "" if isinstance(message, Logs) else self.refusal
+            await self.send(Stored(message.job_id, message.seq, refusal))
 
     async def _send_file(self, file_id: UUID) -> None:
         data = self._archives[file_id]

@@ -69,10 +69,10 @@ async def test_state_is_sent_again_after_a_cut(session: Session, server: LinkSer
 async def test_lost_lease_stops_terraform_and_keeps_the_state_in_a_file(
     session: Session, server: LinkServer, tmp_path: Path
 ) -> None:
-    server.refusal = "the lease is gone"
+    server.refusal = "the lease is gone"  # for states and results
     ticket = await server.submit(slow_template("60"), build_job())
     await asyncio.wait_for(server.ready.wait(), 30)
-    (kept,) = (tmp_path / "lost").iterdir()
+    (kept,) = (tmp_path / "lost").glob("*.tfstate")
     assert ticket.job.work.context.workspace_id in kept.name
     assert kept.stat().st_mode & 0o777 == 0o600
     assert b'"quick"' in kept.read_bytes()

@@ -93,7 +93,7 @@ async def run_provisioner(
     api: Api, directory: Path, *, tags: Mapping[str, str] | None = None, terraform: str = "auto"
 ) -> AsyncIterator[Session]:
     """A provisioner in this process, connected to a server."""
-    with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), directory / "lost") as root:
+    with open_work_root(find_fast_directory(Path(tempfile.gettempdir()))) as root:
         try:
             async with open_terraform(terraform, directory=root) as opened:
                 tools = Tools(opened, TemplateCache(directory / "cache"), root)

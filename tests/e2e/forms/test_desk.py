@@ -121,7 +121,7 @@ class Desk:
 
 @pytest.fixture(params=BACKENDS)
 async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
-    with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), tmp_path / "lost") as root:
+    with open_work_root(find_fast_directory(Path(tempfile.gettempdir()))) as root:
         async with open_terraform(request.param, directory=root) as terraform:
             desk = Desk(Tools(terraform, TemplateCache(tmp_path / "cache"), root))
             yield desk

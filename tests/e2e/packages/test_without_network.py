@@ -109,7 +109,7 @@ def settings(settings: Any, sources: dict[str, Any]) -> Any:
 @asynccontextmanager
 async def importer(url: str, backend: str, cache: Path, environment: dict[str, str]) -> AsyncIterator[str]:
     """A provisioner in this process, whose network is open; its Terraform's version."""
-    with open_work_root(find_fast_directory(Path(tempfile.gettempdir())), cache / "lost") as root:
+    with open_work_root(find_fast_directory(Path(tempfile.gettempdir()))) as root:
         async with open_terraform(
             backend, directory=root, passed_variables=("TF_DISABLE_PLUGIN_TLS",), own_environment=environment
         ) as terraform:

@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import msgpack
 import pytest
-import uvloop
 
 from devyard.provisioner.context import BuildContext
 from devyard.provisioner.provider.protocol import tfplugin5_pb2 as pb
@@ -272,24 +271,6 @@ async def test_a_defect_fails_its_call_alone_and_tells_no_values(client: Client)
     assert failed.value.details() == "KeyError in ReadDataSource"
     good = pb.ReadDataSource.Request(type_name="devyard_workspace", config=pack({}))
     assert await client.call("ReadDataSource", good, pb.ReadDataSource.Response)
-
-
-def test_answers_under_uvloop() -> None:
-    async def ask() -> list[str]:
-        folder = Path(tempfile.mkdtemp(prefix="dy-"))
-        server = await ProviderServer.start(folder / "p.sock")
-        request = pb.ReadDataSource.Request(type_name="devyard_workspace", config=pack({}))
-        async with grpc.aio.insecure_channel(f"unix:{folder}/p.sock") as channel:
-            client = Client(server, channel)
-            server.use(BuildContext(workspace_name="dev"))
-            answers = await asyncio.gather(
-                *(client.call("ReadDataSource", request, pb.ReadDataSource.Response) for _ in range(20))
-            )
-        await server.close()
-        await asyncio.to_thread(shutil.rmtree, folder)
-        return [unpack(answer.state)["name"] for answer in answers]
-
-    assert uvloop.run(ask()) == ["dev"] * 20
 
 
 async def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:

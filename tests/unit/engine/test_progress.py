@@ -51,17 +51,6 @@ def test_details_on_request() -> None:
     assert [(line.level, line.output) for line in log.lines] == [("debug", "a.c: refresh_start")]
 
 
-def test_what_the_state_does_not_hold_is_named() -> None:
-    log = Log()
-    for address in ("a.saved", "a.lost", "a.begun", "a.refused", "a.gone"):
-        log.feed(**hook("apply_start", address, "delete" if address == "a.gone" else "create"))
-    log.feed(**hook("apply_complete", "a.saved", id_value="1"))
-    log.feed(**hook("apply_complete", "a.lost", id_value="2"))
-    log.feed(**hook("apply_errored", "a.refused"))
-    assert log.progress.list_unsaved({"a.saved"}) == ("a.lost (id 2)", "a.begun (being created)")
-    assert [timing.resource for timing in log.progress.timings] == ["a.saved", "a.lost", "a.refused"]
-
-
 def test_diagnostics_with_their_place() -> None:
     log = Log()
     log.feed(

@@ -12,8 +12,9 @@ def state(serial: int, lineage: str = "l", text: str = "") -> bytes:
 class Watched:
     def __init__(self, directory: Path, prior: bytes) -> None:
         self.saved: list[bytes] = []
+        self.kept: list[bytes] = []
         self.path = directory / STATE_FILE
-        self.watch = StateWatch(directory, prior, self.saved.append)
+        self.watch = StateWatch(directory, prior, self.kept.append, self.saved.append)
 
     async def write(self, data: bytes) -> None:
         self.path.write_bytes(data)

@@ -46,6 +46,9 @@ def _facts(workspace: Workspace) -> list[tuple[str, str]]:
     ]
     if isinstance(build.job.error, str) and build.job.error:
         facts.append(("Error", build.job.error))
+    if build.possible_orphans:
+        facts.append(("May exist", ", ".join(build.possible_orphans)))
+        facts.append(("What to do", f"devyard repair {workspace.name}"))
     return facts
 
 

@@ -71,7 +71,8 @@ class Worker:
         """Returns once Terraform is loaded; commands may be sent before. Raises WorkerLost."""
         if self._runs == 0 and not self._answer.done():
             try:
-                await asyncio.wait_for(asyncio.shield(self._answer), _START_TIMEOUT_S)
+                async with asyncio.timeout(_START_TIMEOUT_S):
+                    await asyncio.shield(self._answer)
             except TimeoutError:
                 raise WorkerLost(f"Terraform was not loaded within {_START_TIMEOUT_S} s.") from None
         if not self.is_alive:
@@ -166,7 +167,8 @@ class Worker:
     async def _drain(self, readers: list[LineReader]) -> None:
         ends = asyncio.gather(*(reader.ended.wait() for reader in readers))
         try:
-            await asyncio.wait_for(ends, _DRAIN_TIMEOUT_S)
+            async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+                await ends
         except TimeoutError:
             pass
 

@@ -9,12 +9,15 @@ import asyncio
 class Stop:
     """The wish to end a job.
 
-    `grace_s`: from the first interrupt to the second, unless forced; `last_s`: to the kill.
+    `grace_s`: from the first interrupt to the second, unless forced; `last_s`: to the kill. `reason`: why, in a
+    sentence, where it was not a person's wish for this job; `is_failure`: it then counts as failed, not canceled.
     """
 
     def __init__(self, grace_s: float = 30, last_s: float = 2) -> None:
         self.grace_s = grace_s
         self.last_s = last_s
+        self.reason = ""
+        self.is_failure = False
         self._requested = asyncio.Event()
         self._forced = asyncio.Event()
 
@@ -36,7 +39,8 @@ class Stop:
     async def wait_forced(self, timeout_s: float) -> bool:
         """Whether force was asked for within the time."""
         try:
-            await asyncio.wait_for(self._forced.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._forced.wait()
         except TimeoutError:
             return False
         return True

@@ -8,8 +8,8 @@ import asyncio
 
 from devyard.provisioner.engine.process import WorkerLost
 from devyard.provisioner.engine.stopping import Stop, Stopped
+from devyard.provisioner.jobs.applying import ApplyProgress
 from devyard.provisioner.jobs.joblog import JobLog
-from devyard.provisioner.jobs.progress import Progress
 from devyard.provisioner.jobs.statewatch import StateWatch
 from devyard.provisioner.jobs.workplace import (
     JobFailed,
@@ -25,7 +25,7 @@ from devyard.provisioner.results.agents import TemplateError
 from devyard.provisioner.results.instances import (
     Instance,
     has_resources,
-    list_addresses,
+    list_ids,
     read_head,
     read_state,
 )
@@ -78,8 +78,10 @@ class _Build:
         self._work = work
         self._place = place
         self._log = log
-        self._progress = Progress(log, "apply")
-        self._watch = StateWatch(place.directory, work.state, link.save_state)
+        self._link = link
+        self._progress = ApplyProgress(log, list_ids(read_state(work.state)), self._on_change)
+        self._reported = self._progress.list_in_flight()
+        self._watch = StateWatch(place.directory, work.state, link.keep_state, self._save)
 
     async def run(self) -> BuildDone:
         self._log.begin(*_STAGES[self._work.transition])
@@ -92,7 +94,7 @@ class _Build:
         self._place.announce(context)
         try:
             await self._apply()
-            state = await self._watch.finish()
+            state = await self._finish_watch()
             resources = self._collect(state)
         except (JobFailed, TemplateError, WorkerLost, Stopped) as error:
             raise BuildFailed(await self._describe_failure(error)) from error
@@ -109,13 +111,43 @@ class _Build:
         watching = asyncio.create_task(self._watch.run(), name="watch state")
         try:
             with self._place.timed("apply"):
-                code = await self._place.run(self._progress, list(_FLAGS[self._work.transition]))
+                code = await self._place.run(self._progress, self._list_flags())
         finally:
-            watching.cancel()
+            self._watch.stop()
             await asyncio.wait([watching])
         if code == 0:
             return  # done, even if somebody wanted to cancel it in the last moment
         check_exit(code, self._progress, self._place.stop, "terraform apply")
+
+    def _list_flags(self) -> list[str]:
+        flags = _FLAGS[self._work.transition]
+        # A delete that looks first fails on what can't be looked at, and destroying what is gone does no harm.
+        is_looking = self._work.refresh and self._work.transition == "stop"
+        return [flag for flag in flags if not (is_looking and flag.startswith("-refresh"))]
+
+    def _on_change(self) -> None:
+        """Terraform began or ended something: its file is about to change, and the server should know."""
+        if self._progress.is_waiting:
+            self._watch.hurry()
+        self._report()
+
+    def _save(self, state: bytes) -> None:
+        """A newer state: sent first, then what it shows and the lines that waited for it."""
+        self._link.save_state(state)
+        self._progress.take_saved(list_ids(read_state(state)))
+        self._report()
+
+    def _report(self) -> None:
+        in_flight = self._progress.list_in_flight()
+        if in_flight != self._reported:
+            self._reported = in_flight
+            self._link.report_in_flight(*in_flight)
+
+    async def _finish_watch(self) -> bytes:
+        """The newest state; lines that wait for it are let go."""
+        state = await self._watch.finish(saves=self._progress.is_waiting)
+        self._progress.let_go()
+        return state
 
     def _collect(self, state: bytes) -> tuple[ResourceResult, ...]:
         instances = read_state(state)
@@ -132,15 +164,15 @@ class _Build:
         return collected.resources
 
     async def _describe_failure(self, error: Exception) -> Failed:
-        state = await self._watch.finish()
-        orphans = self._progress.list_unsaved(list_addresses(read_state(state)))
+        state = await self._finish_watch()
+        orphans = self._progress.list_unsaved(list_ids(read_state(state)))
         self._say_failure(error, orphans)
         return Failed(
             job_id=self._job.job_id,
             lease_id=self._job.lease_id,
             seq=0,
-            error=_sentence(error, orphans),
-            outcome="canceled" if isinstance(error, Stopped) else "failed",
+            error=_sentence(error, self._place.stop),
+            outcome="canceled" if isinstance(error, Stopped) and not self._place.stop.is_failure else "failed",
             state=state if self._watch.is_newer else b"",
             possible_orphans=orphans,
             timings=(*self._place.timings, *self._progress.timings),
@@ -148,7 +180,7 @@ class _Build:
 
     def _say_failure(self, error: Exception, orphans: tuple[str, ...]) -> None:
         if isinstance(error, Stopped):
-            self._log.say("The build was canceled; what had been made is kept in the workspace's state.", "warn")
+            self._log.say("The build was stopped; what had been made is kept in the workspace's state.", "warn")
         elif isinstance(error, WorkerLost):
             self._log.say(f"Terraform crashed: {error}", "error")
         for orphan in orphans:
@@ -158,14 +190,12 @@ class _Build:
             )
 
 
-def _sentence(error: Exception, orphans: tuple[str, ...]) -> str:
+def _sentence(error: Exception, stop: Stop) -> str:
     if isinstance(error, Stopped):
-        text = "The build was canceled."
-    elif isinstance(error, WorkerLost):
-        text = "Terraform crashed while it applied; the state up to that moment is kept."
-    else:
-        text = str(error)
-    return f"{text} Possibly left behind: {', '.join(orphans)}." if orphans else text
+        return stop.reason or "The build was canceled."
+    if isinstance(error, WorkerLost):
+        return "Terraform crashed while it applied; the state up to that moment is kept."
+    return str(error)
 
 
 def _read_prior(work: BuildJob) -> list[Instance]:

@@ -30,7 +30,9 @@ class _Resource(msgspec.Struct):
     addr: str = ""
 
 
-class _Hook(msgspec.Struct):
+class Hook(msgspec.Struct):
+    """What Terraform does to a resource, or is about to (`planned_change`)."""
+
     resource: _Resource = msgspec.field(default_factory=_Resource)
     action: str = ""
     id_value: str | None = None
@@ -83,16 +85,19 @@ class Diagnostic(msgspec.Struct):
         return lines + self.detail.splitlines()
 
 
-class _Event(msgspec.Struct):
+class Event(msgspec.Struct):
+    """One line of `-json` output."""
+
     type: str = ""
     message: str = msgspec.field(default="", name="@message")
     level: str = msgspec.field(default="info", name="@level")
     timestamp: str = msgspec.field(default="", name="@timestamp")
-    hook: _Hook | None = None
+    hook: Hook | None = None
+    change: Hook | None = None
     diagnostic: Diagnostic | None = None
 
 
-_decode = msgspec.json.Decoder(_Event)
+_decode = msgspec.json.Decoder(Event)
 
 
 class Progress:
@@ -103,7 +108,6 @@ class Progress:
         self.timings: list[Timing] = []
         self._log = log
         self._stage = stage
-        self._created: dict[str, str] = {}
         self._running: dict[str, tuple[str, datetime]] = {}
 
     def on_line(self, line: bytes) -> None:
@@ -118,50 +122,42 @@ class Progress:
             return
         if event.hook:
             self._take_hook(event, event.hook)
+        if event.change and event.type == "planned_change":
+            self._take_planned(event.change.resource.addr, event.change.action)
         if event.message.strip():
-            self._log.pass_on(event.message, _decide_level(event))
+            self._write(event.message, _decide_level(event))
 
     def on_error_line(self, line: bytes) -> None:
         """Takes a line of standard error, or one that is no event."""
         text = line.decode("utf-8", "replace").rstrip()
         if text:
-            self._log.pass_on(text, "info")
+            self._write(text, "info")
 
-    def list_unsaved(self, saved: set[str]) -> tuple[str, ...]:
-        """Resources that may exist though the state (with the addresses `saved`) does not hold them."""
-        made = [
-            f"{address} (id {id_})" if id_ else address
-            for address, id_ in self._created.items()
-            if address not in saved
-        ]
-        begun = [
-            f"{address} (being created)"
-            for address, (action, _) in self._running.items()
-            if action == "create" and address not in saved
-        ]
-        return (*made, *begun)
+    def _write(self, text: str, level: LogLevel) -> None:
+        self._log.pass_on(text, level)
+
+    def _take_planned(self, address: str, action: str) -> None:
+        """Terraform will do this to a resource; of interest only where it is applied."""
 
     def _take_diagnostic(self, diagnostic: Diagnostic) -> None:
         is_error = diagnostic.severity == "error"
         if is_error and len(self.errors) < MAX_DIAGNOSTICS:
             self.errors.append(diagnostic)
         for text in diagnostic.lines():
-            self._log.pass_on(text, "error" if is_error else "warn")
+            self._write(text, "error" if is_error else "warn")
 
-    def _take_hook(self, event: _Event, hook: _Hook) -> None:
+    def _take_hook(self, event: Event, hook: Hook) -> None:
         address = hook.resource.addr
         if event.type == "apply_start":
             self._running[address] = (hook.action, _read_time(event.timestamp))
         elif event.type in ("apply_complete", "apply_errored"):
             action, started_at = self._running.pop(address, (hook.action, _read_time(event.timestamp)))
-            if event.type == "apply_complete" and action == "create":
-                self._created[address] = hook.id_value or ""
             if len(self.timings) < MAX_TIMINGS:
                 ended_at = _read_time(event.timestamp)
                 self.timings.append(Timing(self._stage, "terraform", action, address, started_at, ended_at))
 
 
-def _decide_level(event: _Event) -> LogLevel:
+def _decide_level(event: Event) -> LogLevel:
     is_read = event.hook is not None and event.hook.action == "read"
     if is_read and event.type in ("apply_start", "apply_complete"):
         return "debug"  # data sources: of interest only while a slow one is read

@@ -47,7 +47,7 @@ async def _run(tools: Tools, job: Job, link: JobLink, job_log: JobLog, stop: Sto
     except BuildFailed as error:
         return error.result
     except Stopped:
-        return _fail(job, "The job was canceled.", is_canceled=True)
+        return _fail(job, stop.reason or "The job was canceled.", is_canceled=not stop.is_failure)
     except JobFailed as error:
         return msgspec.structs.replace(_fail(job, str(error)), error_code=error.code)
     except (TemplateError, ArchiveError) as error:

@@ -55,6 +55,16 @@ class JobLink(Protocol):
         """Sends a newer state, soon; of several only the newest."""
         ...
 
+    def keep_state(self, state: bytes) -> None:
+        """Writes a newer state down on this machine. Blocks: call it in a thread."""
+        ...
+
+    def report_in_flight(
+        self, creating: tuple[str, ...], destroying: tuple[str, ...], planned: tuple[str, ...]
+    ) -> None:
+        """Says what is being made and removed beyond the newest state."""
+        ...
+
     def fetch(self, archive: Archive, target: Path) -> Awaitable[None]:
         """Downloads a template's archive."""
         ...

@@ -11,6 +11,7 @@ from devyard.provisioner.engine.stopping import Stop
 from devyard.provisioner.link.downloads import Download
 from devyard.provisioner.link.outbox import Outbox
 from devyard.provisioner.link.packages import PackageLink, Prepare
+from devyard.provisioner.link.records import JobRecord
 from devyard.wire.provisionerlink import Archive, Job, JobLogLine
 from devyard.wire.provisionerpackages import Package
 
@@ -19,9 +20,15 @@ class Running:
     """A job with its outbox. `wake` tells the session that there is something to send."""
 
     def __init__(
-        self, job: Job, wake: Callable[[], None], request_file: Callable[[UUID], None], packages: PackageLink
+        self,
+        job: Job,
+        record: JobRecord,
+        wake: Callable[[], None],
+        request_file: Callable[[UUID], None],
+        packages: PackageLink,
     ) -> None:
         self.job = job
+        self.record = record
         self.stop = Stop()
         self.outbox = Outbox(job.job_id, job.lease_id)
         self.download: Download | None = None
@@ -38,6 +45,18 @@ class Running:
     def save_state(self, state: bytes) -> None:
         """Queues a newer state."""
         self.outbox.save_state(state)
+        self._wake()
+
+    def keep_state(self, state: bytes) -> None:
+        """Writes a newer state where the next provisioner finds it. Blocks for the time of a small file."""
+        self.record.keep_state(state)
+
+    def report_in_flight(
+        self, creating: tuple[str, ...], destroying: tuple[str, ...], planned: tuple[str, ...]
+    ) -> None:
+        """Queues what is being made and removed, and notes it for the next provisioner."""
+        self.outbox.report_in_flight(creating, destroying, planned)
+        self.record.note_in_flight((*creating, *planned))
         self._wake()
 
     async def fetch(self, archive: Archive, target: Path) -> None:

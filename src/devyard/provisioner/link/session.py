@@ -17,17 +17,18 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketE
 
 from devyard import __version__
 from devyard.provisioner.forms.desk import FormDesk
-from devyard.provisioner.jobs.run import Result, run_job
+from devyard.provisioner.jobs.run import run_job
 from devyard.provisioner.jobs.workplace import Tools
+from devyard.provisioner.link.delivery import encode_fitting, keep_undelivered
 from devyard.provisioner.link.dial import Identity, explain_failure, open_socket
-from devyard.provisioner.link.lostresults import keep_lost_state
+from devyard.provisioner.link.lostresults import Offers
 from devyard.provisioner.link.packages import PackageLink
+from devyard.provisioner.link.records import open_record
 from devyard.provisioner.link.running import Running
 from devyard.runtime.backoff import Backoff
 from devyard.wire.provisionerlink import (
     API_VERSION,
     LEASE_S,
-    MAX_MESSAGE_BYTES,
     Cancel,
     Drain,
     Failed,
@@ -47,9 +48,15 @@ log = structlog.get_logger()
 
 LOG_DELAY_S = 0.05
 _LAST_WORDS_S = 5.0
+_RECONNECT_S = 4.0
+"""The longest wait between two attempts: well below the lease, which goes on while the server is away."""
 _LIVED_S = 10.0
 _DELIVERY_S = 600.0
+_ABANDONED_DELIVERY_S = 5.0
 _LOST_LEASE_GRACE_S = 5.0
+_TOLD_TO_END = "The build was stopped because its provisioner was told to end; what had been made is kept."
+_GIVEN_UP = "The build was stopped because the server had given it up; what had been made is kept."
+_SERVER_GONE = "The server was ended while the build ran, so the build was stopped; what had been made is kept."
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(ToProvisioner).decode
@@ -62,12 +69,14 @@ class Session:
         self._identity = identity
         self._tools = tools
         self._lost_directory = lost_directory
+        self._offers = Offers(lost_directory)
         self._packages = PackageLink()
         self._forms = FormDesk(tools, self._send_soon, self._packages.fetch)
         self._daemon_id = uuid4()
         self._running: Running | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_draining = False
+        self._delivery_s = _DELIVERY_S
         self._ended = asyncio.Event()
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -92,21 +101,34 @@ class Session:
     def drain(self) -> None:
         """Takes no more jobs and ends once the one that runs is done and stored.
 
-        Where the server stays away for ten minutes after that, its state goes to a file.
+        Where the server stays away for ten minutes after that, its result goes to a file.
         """
         self._is_draining = True
         if self._running is None:
             self._ended.set()
         elif self._running.outbox.result:
-            asyncio.get_running_loop().call_later(_DELIVERY_S, self._ended.set)
+            asyncio.get_running_loop().call_later(self._delivery_s, self._ended.set)
 
     def cancel(self, *, force: bool = False) -> None:
         """Cancels the job that runs, then ends; with `force` within seconds, whatever happens."""
         self.drain()
         if self._running:
+            self._running.stop.reason = self._running.stop.reason or _TOLD_TO_END
             self._running.stop.request(force=force)
         if force:
             asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._ended.set)
+
+    def abandon(self) -> None:
+        """The server that started this process is gone: ends the job and itself before their successors come.
+
+        A server that is back at once gets the result; else the next provisioner offers it.
+        """
+        self._delivery_s = _ABANDONED_DELIVERY_S
+        if self._running and not self._running.stop.is_requested:
+            stop = self._running.stop
+            stop.grace_s, stop.reason, stop.is_failure = _LOST_LEASE_GRACE_S, _SERVER_GONE, True
+            stop.request()
+        self.drain()
 
     def wake(self) -> None:
         """There is something to send."""
@@ -119,7 +141,7 @@ class Session:
         self._send_soon(FileRequest(file_id))
 
     async def _connect_for_ever(self) -> None:
-        backoff = Backoff(first_s=0.5)
+        backoff = Backoff(first_s=0.5, cap_s=_RECONNECT_S)
         while True:
             began = time.monotonic()
             try:
@@ -156,6 +178,7 @@ class Session:
 
     def _prepare_connection(self) -> None:
         running = self._running
+        self._offers.restart()
         self._requests = [
             Register(
                 daemon_id=self._daemon_id,
@@ -206,6 +229,11 @@ class Session:
         if isinstance(message, FileChunk):
             await self._forms.take_chunk(message)
         running = self._running
+        is_own = running is not None and getattr(message, "job_id", running.job.job_id) == running.job.job_id
+        if isinstance(message, Stored) and not is_own:
+            if self._offers.settle(message.job_id, message.error):
+                log.info("lost_job_offered", job_id=str(message.job_id), refused=message.error)
+            return
         if running is None:
             return
         if isinstance(message, FileChunk):
@@ -233,17 +261,20 @@ class Session:
                 is_registered = True
                 await self._packages.connect(lambda message: socket.send(_encode(message)))
             for message in self._running.outbox.take() if self._running else ():
-                await socket.send(self._fit(message))
+                await socket.send(encode_fitting(message, self._running, self._lost_directory))
 
     async def _gather(self) -> None:
         """Lets log lines come together for a moment, unless something more urgent waits."""
         try:
-            await asyncio.wait_for(self._urgent.wait(), LOG_DELAY_S)
+            async with asyncio.timeout(LOG_DELAY_S):
+                await self._urgent.wait()
         except TimeoutError:
             pass
 
     async def _renew(self) -> None:
         while True:
+            for offer in await asyncio.to_thread(self._offers.take):
+                self._send_soon(offer)
             await asyncio.sleep(LEASE_S / 3)
             if self._running:
                 self._send_soon(Renew(self._running.job.job_id, self._running.job.lease_id))
@@ -258,7 +289,8 @@ class Session:
             log.error("job_refused", job_id=str(job.job_id), why="another one runs")
             return
         log.info("job_started", job_id=str(job.job_id), kind=type(job.work).__name__)
-        running = self._running = Running(job, self.wake, self.request_file, self._packages)
+        record = open_record(self._tools.work_root, job, self._lost_directory)
+        running = self._running = Running(job, record, self.wake, self.request_file, self._packages)
         self._task = asyncio.create_task(self._run_job(running), name=f"job {job.job_id}")
 
     async def _run_job(self, running: Running) -> None:
@@ -269,7 +301,7 @@ class Session:
         running.outbox.finish(result)
         self.wake()
         if self._is_draining:
-            asyncio.get_running_loop().call_later(_DELIVERY_S, self._ended.set)
+            asyncio.get_running_loop().call_later(self._delivery_s, self._ended.set)
         if running.is_lease_lost:
             self._settle(running, "the lease was lost before the job had ended")
 
@@ -288,43 +320,23 @@ class Session:
             return
         log.error("lease_lost", job_id=str(running.job.job_id), why=error)
         running.is_lease_lost = True
-        running.stop.grace_s = _LOST_LEASE_GRACE_S
+        running.stop.grace_s, running.stop.is_failure = _LOST_LEASE_GRACE_S, True
+        running.stop.reason = running.stop.reason or _GIVEN_UP
         running.stop.request()
 
     def _settle(self, running: Running, error: str) -> None:
         if error and running.outbox.result:
-            self._keep_lost(running.job, running.outbox.result, error)
+            keep_undelivered(self._lost_directory, running.job, running.outbox.result, error)
+        running.record.remove()
         self._running = None
         if self._is_draining:
             self._ended.set()
         else:
             self._send_soon(Ready())
 
-    def _fit(self, message: msgspec.Struct) -> bytes:
-        """The message as bytes; one that is over the limit becomes a failure that says so."""
-        data = _encode(message)
-        if len(data) <= MAX_MESSAGE_BYTES or self._running is None:
-            return data
-        size = f"{len(data) >> 20} MiB, {MAX_MESSAGE_BYTES >> 20} are allowed"
-        log.error("message_too_large", kind=type(message).__name__, size=size)
-        result = self._running.outbox.result
-        if result is None or message is not result:
-            return _encode(Renew(self._running.job.job_id, self._running.job.lease_id))
-        self._keep_lost(self._running.job, result, "too large to be sent")
-        return _encode(
-            Failed(
-                job_id=result.job_id,
-                lease_id=result.lease_id,
-                seq=result.seq,
-                error=f"The job's result is too large to be stored: {size}.",
-            )
-        )
-
-    def _keep_lost(self, job: Job, result: Result, why: str) -> None:
-        path = keep_lost_state(self._lost_directory, job, result)
-        log.error("result_refused", job_id=str(job.job_id), why=why, state_kept_in=str(path) if path else "")
-
     def _keep_undelivered(self) -> None:
         running = self._running
         if running and running.outbox.result and not running.outbox.is_settled:
-            self._keep_lost(running.job, running.outbox.result, "the provisioner ended before the server took it")
+            why = "the provisioner ended before the server took it"
+            keep_undelivered(self._lost_directory, running.job, running.outbox.result, why)
+            running.record.remove()

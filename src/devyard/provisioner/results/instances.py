@@ -167,6 +167,11 @@ def list_addresses(instances: Sequence[Instance]) -> set[str]:
     return {instance.address for instance in instances if not instance.is_data}
 
 
+def list_ids(instances: Sequence[Instance]) -> dict[str, str]:
+    """The ids of the managed ones by address; empty where a resource has none that is text."""
+    return {instance.address: instance.text("id") for instance in instances if not instance.is_data}
+
+
 def _from_state(resource: _StateResource, instance: _StateInstance) -> Instance:
     is_data = resource.mode == "data"
     parts = [resource.module, "data" if is_data else "", resource.type, resource.name]

@@ -12,6 +12,7 @@ import structlog
 from devyard.server.access.rules import Actor, RequestInfo
 from devyard.server.audit import actions as audit
 from devyard.server.builds import queries, results, rules, work_queries
+from devyard.server.builds.statefile import list_addresses
 from devyard.server.builds.work_queries import WorkRow
 from devyard.server.db.pool import Connection
 from devyard.server.db.wakeups import wake
@@ -54,6 +55,7 @@ async def load_build_work(connection: Connection, services: Services, job: JobRo
         agent_resources=work.agent_resources,
         variables=tuple(work.variable_values),
         debug=is_debug,
+        refresh=await work_queries.has_refresh(connection, job.id),
     )
 
 
@@ -61,6 +63,32 @@ async def save_state(connection: Connection, services: Services, job: JobRow, st
     """Keep a state that Terraform has written while applying; False where it is not newer or no successor."""
     work = await _load_work(connection, job)
     return await _keep_state(connection, work, state, allow_equal=False)
+
+
+async def take_left_state(connection: Connection, services: Services, job: JobRow, state: bytes) -> str | None:
+    """Keep the state that a build's lost provisioner had left, if the build is still the workspace's latest.
+
+    Answers why not (an older or equal one: nothing is lost, an empty answer), None where it was kept.
+    """
+    work = await _load_work(connection, job)
+    latest = await queries.get_latest(connection, work.workspace_id)
+    if latest is None or latest.id != work.build_id:
+        return "Another build of the workspace has begun since; the state was left where it was found."
+    try:
+        head = rules.read_state(state)
+        list_addresses(state)
+    except AppError as error:
+        return error.message
+    except ValueError as error:
+        return f"The state can't be read: {error}."
+    lineage, serial = await queries.get_newest_state_head(connection, work.workspace_id, work.build_number)
+    if lineage == head.lineage and head.serial <= serial:
+        return ""
+    if problem := rules.check_successor(head, lineage, serial):
+        return problem
+    await _keep_state(connection, work, state, allow_equal=False)
+    await wake(connection, f"workspace:{work.workspace_id}")
+    return None
 
 
 async def complete_build(connection: Connection, services: Services, job: JobRow, result: BuildDone) -> None:

@@ -75,7 +75,7 @@ async def create_build(
         if request.state:
             await _put_state(connection, build_id, workspace, request.state)
         if request.orphan:
-            await _forget(connection, services, build_id, workspace)
+            await forget_workspace(connection, services, build_id, workspace)
     return await load_build(services, build_id)
 
 
@@ -92,12 +92,13 @@ async def insert_build(
     build_number: int = 1,
     log_level: str = "",
     is_orphan: bool = False,
+    is_repair: bool = False,
     evaluated_tags: Mapping[str, str] | None = None,
 ) -> UUID:
     """A build with its job and values, inside the caller's transaction; wakes who waits for either.
 
     `evaluated_tags` are those of `coder_workspace_tags` for `parameters`; None takes what the import worked out
-    from the defaults.
+    from the defaults. `is_repair`: Terraform looks at what really exists, whatever the transition.
     """
     build_id = uuid4()
     job = await insert_job(
@@ -109,7 +110,7 @@ async def insert_build(
         template_version_id=version.id,
         workspace_build_id=build_id,
         tags=merge_tags(version.tags, version.workspace_tags if evaluated_tags is None else evaluated_tags),
-        input={"log_level": log_level} if log_level else {},
+        input={**({"log_level": log_level} if log_level else {}), **({"refresh": True} if is_repair else {})},
     )
     await create_queries.insert_build(
         connection,
@@ -216,7 +217,9 @@ async def _load_previous(connection: Connection, latest: LatestRow | None) -> di
     return rules.decide_kept_parameters(version.parameters if version else [], values)
 
 
-async def _forget(connection: Connection, services: Services, build_id: UUID, workspace: WorkspaceHead) -> None:
+async def forget_workspace(
+    connection: Connection, services: Services, build_id: UUID, workspace: WorkspaceHead
+) -> None:
     """Delete a workspace without Terraform: what it made stays, and nobody here knows of it any more."""
     now = services.now()
     await create_queries.complete_job(connection, build_id, now)

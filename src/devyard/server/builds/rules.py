@@ -3,7 +3,7 @@
 Called by the actions of builds and workspaces. Invariant: no I/O, no clock; the same input, the same answer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -16,6 +16,9 @@ from devyard.wire.templates import ParameterValue
 STATE_VERSION = 4
 MAX_STATE_BYTES = 24 << 20
 MAX_ERROR_CHARS = 16 * 1024
+_ORPHANS_TEXT = (
+    "\nThese resources may exist although the state does not know them; look for them and remove them by hand: "
+)
 
 _RUNNING: Mapping[Transition, WorkspaceStatus] = {"start": "starting", "stop": "stopping", "delete": "deleting"}
 _DONE: Mapping[Transition, WorkspaceStatus] = {"start": "running", "stop": "stopped", "delete": "deleted"}
@@ -122,10 +125,15 @@ def describe_failure(error: str, possible_orphans: Sequence[str]) -> str:
         return error
     shown = ", ".join(name.replace("\0", "")[:300] for name in possible_orphans[:20])
     more = f" and {len(possible_orphans) - 20} more" if len(possible_orphans) > 20 else ""
-    return (
-        f"{error}\nThese resources may exist although the state does not know them; "
-        f"look for them and remove them by hand: {shown}{more}"
-    )
+    return f"{error}{_ORPHANS_TEXT}{shown}{more}"
+
+
+def describe_failure_anew(
+    error: str, possible_orphans: Sequence[str], recorded: Collection[str]
+) -> tuple[str, list[str]]:
+    """The error of a failed build and what it may have left, once a state with these addresses was found."""
+    left = [name for name in possible_orphans if name.partition(" (")[0] not in recorded]
+    return describe_failure(error.partition(_ORPHANS_TEXT)[0], left), left
 
 
 def _find_unknown(

@@ -48,6 +48,7 @@ def build_view(
         deadline=present(row.deadline),
         max_deadline=present(row.max_deadline),
         matched_provisioners=present(matched),
+        possible_orphans=list(row.job.possible_orphans),
     )
 
 

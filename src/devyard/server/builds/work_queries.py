@@ -149,6 +149,17 @@ async def is_debug(connection: Connection, job_id: UUID) -> bool:
     return found
 
 
+async def has_refresh(connection: Connection, job_id: UUID) -> bool:
+    """Whether the build has to look at what really exists, as a repair does."""
+    found: bool = await connection.fetchval(
+        """-- builds.has_refresh
+        SELECT coalesce(input->>'refresh' = 'true', false) FROM provisioner_jobs WHERE id = $1
+        """,
+        job_id,
+    )
+    return found
+
+
 async def mark_workspace_deleted(connection: Connection, workspace_id: UUID, now: datetime) -> None:
     """A workspace whose delete build succeeded is gone; its name is free."""
     await connection.execute(

@@ -41,6 +41,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     canceled_at: datetime | None
     completed_at: datetime | None
+    possible_orphans: Sequence[str] = ()
 
     @property
     def is_ended(self) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from litestar.exceptions import WebSocketDisconnect
 
+from devyard.server.db.wakeups import wake
 from devyard.server.files.queries import get_file_part
 from devyard.server.forms.seats import FormSeat
 from devyard.server.http.streams import AnySocket
@@ -151,6 +152,12 @@ class ProvisionerConnection:
         if not is_known:
             raise Refused("this daemon id belongs to another provisioner")
         log.info("provisioner connected", name=message.name[:100], daemon_id=str(message.daemon_id))
+        released = await lease_queries.release_unseen(
+            self._services.pool, self._daemon_id, message.resume[0] if message.resume else None
+        )
+        if released:
+            log.warning("took back a job that had not reached its provisioner", daemon_id=str(self._daemon_id))
+            await wake(self._services.pool, "jobs")
         if message.resume is not None:
             await self._resume(*message.resume)
         if message.form_slots > 0:
@@ -186,6 +193,9 @@ class ProvisionerConnection:
                 raise Refused("Register came twice")
             elif isinstance(message, FileRequest):
                 await self._send_file(message.file_id)
+            elif isinstance(message, LostState):
+                error = await results.store_left(self._services, self._principal.organization_id, message)
+                await self._send(Stored(job_id=message.job_id, seq=message.seq, error=error))
             elif isinstance(message, FormAnswer):
                 if self._forms is None or not self._forms.take(message):
                     log.info("a form was answered too late", daemon_id=str(self._daemon_id))
@@ -195,22 +205,24 @@ class ProvisionerConnection:
                 await self._packages.take_chunk(message)
             elif isinstance(message, PackageOffer):
                 await self._take_offer(message)
-            elif isinstance(message, InFlight | LostState):
-                raise Refused(f"{type(message).__name__} was not asked for")
             else:
                 await self._take(message)
 
     async def _take(
-        self, message: Logs | Renew | StateSaved | ImportDone | BuildDone | DryRunDone | Failed
+        self, message: Logs | Renew | InFlight | StateSaved | ImportDone | BuildDone | DryRunDone | Failed
     ) -> None:
         current = self._current
         if current is None or (message.job_id, message.lease_id) != (current.job_id, current.lease_id):
             seq = getattr(message, "seq", 0)
-            if not isinstance(message, Logs):
+            if not isinstance(message, InFlight):
                 await self._send(Stored(job_id=message.job_id, seq=seq, error=results.LEASE_GONE))
             return
         if isinstance(message, Logs):
-            await results.store_logs(self._services, message.job_id, message.lease_id, message.lines)
+            error = await results.store_logs(self._services, message)
+            if message.seq or error:
+                await self._send(Stored(job_id=message.job_id, seq=message.seq, error=error))
+        elif isinstance(message, InFlight):
+            await results.store_in_flight(self._services, message)
         elif isinstance(message, Renew):
             await self._take_renew(message)
         else:
