@@ -47,6 +47,8 @@ async def create_workspace(
         parse_schedule(request.autostart_schedule)
     async with services.pool.acquire() as connection:
         version = await _load_version(connection, actor, request)
+    check(actor, "template:use", organization_id=version.organization_id)
+    check(actor, "workspace:create", owner_id=owner_id, organization_id=version.organization_id)
     given = preset_values(version, request.template_version_preset_id, request.rich_parameter_values)
     evaluated = await evaluate_start(services, actor, owner_id, version, given)
     async with transaction(services.pool) as connection:
