@@ -128,6 +128,17 @@ class DryRunJob(msgspec.Struct, frozen=True, tag="dry_run"):
     variables: tuple[Variable, ...] = ()
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """What a job may use: `time_s` from its start; memory, processes (threads count) and files' size of Terraform
+    and all that a template starts; `disk_mb` in the job's directory.
+    """
+
+    time_s: int = 3600
+    memory_mb: int = 4096
+    processes: int = 2048
+    disk_mb: int = 2048
+
+
 class Job(msgspec.Struct, frozen=True, tag="job"):
     """A claimed job; `template_version_id` keys what a provisioner prepares once per version."""
 
@@ -140,6 +151,7 @@ class Job(msgspec.Struct, frozen=True, tag="job"):
     lock_file: bytes = b""
     """`.terraform.lock.hcl` as the import left it."""
     terraform: TerraformSettings = TerraformSettings()
+    limits: Limits = Limits()
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

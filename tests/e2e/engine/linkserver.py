@@ -31,6 +31,7 @@ from devyard.wire.provisionerlink import (
     InFlight,
     Job,
     JobLogLine,
+    Limits,
     Logs,
     LostState,
     Ready,
@@ -55,6 +56,7 @@ def pack(files: Mapping[str, str]) -> bytes:
         for name, text in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(text.encode())
+            entry.mode = 0o755 if text.startswith("#!") else 0o644
             tar.addfile(entry, io.BytesIO(text.encode()))
     return buffer.getvalue()
 
@@ -107,7 +109,9 @@ class LinkServer:
         self.tickets: dict[UUID, Ticket] = {}
         self._archives: dict[UUID, bytes] = {}
 
-    async def submit(self, archive: bytes, work: Work, *, sha256: str = "") -> Ticket:
+    async def submit(
+        self, archive: bytes, work: Work, *, sha256: str = "", limits: Limits | None = None
+    ) -> Ticket:
         """Hands out a job once the provisioner is free."""
         await asyncio.wait_for(self.ready.wait(), 60)
         self.ready.clear()
@@ -115,7 +119,7 @@ class LinkServer:
         file_id = uuid4()
         self._archives[file_id] = archive
         described = Archive(file_id, digest, len(archive))
-        ticket = Ticket(Job(uuid4(), uuid4(), uuid4(), described, work))
+        ticket = Ticket(Job(uuid4(), uuid4(), uuid4(), described, work, limits=limits or Limits()))
         self.tickets[ticket.job.job_id] = ticket
         await self.send(ticket.job)
         return ticket

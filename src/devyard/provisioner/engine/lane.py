@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from devyard.provisioner.engine.fence import Fence, is_terraform
 from devyard.provisioner.engine.process import MAX_LINE_BYTES, MAX_OUTPUT_BYTES, Worker, WorkerLost
 from devyard.provisioner.engine.stopping import Stop, Stopped
 from devyard.provisioner.provider.server import ProviderServer
@@ -38,6 +39,21 @@ class Lane:
     def pid(self) -> int:
         """The worker's process id, which is its process group's too."""
         return self._worker.pid
+
+    @property
+    def fence(self) -> Fence:
+        """The bounds of the worker and of all that it starts."""
+        return self._worker.fence
+
+    def kill_scripts(self) -> None:
+        """Ends what templates have started; Terraform and its plugins go on. Blocks."""
+        self.fence.kill(lambda pid: is_terraform(pid, self._worker.executable))
+
+    async def clean(self) -> None:
+        """A job is over: nothing that it started lives on."""
+        if self.is_spoiled:
+            self._worker.kill()
+        await asyncio.to_thread(self.fence.kill)
 
     async def wait_loaded(self) -> None:
         """Returns once Terraform is loaded. Raises WorkerLost."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from devyard.provisioner.engine.backend import Backend
+from devyard.provisioner.engine.fence import Fence, mark
 from devyard.provisioner.engine.pipes import LineReader
 
 MAX_LINE_BYTES = 1 << 20
@@ -31,8 +32,12 @@ class WorkerLost(Exception):
 class Worker:
     """A started worker. Use `Worker.start`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, control: socket.socket, fence: Fence, executable: Path
+    ) -> None:
         self._process = process
+        self.fence = fence
+        self.executable = executable
         self._control = control
         self._loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[int] = self._loop.create_future()
@@ -46,21 +51,24 @@ class Worker:
     @classmethod
     async def start(cls, backend: Backend, environment: Mapping[str, str]) -> "Worker":
         """A worker whose environment is `environment`. Raises WorkerLost if Terraform can't be loaded."""
+        fence = await asyncio.to_thread(Fence.make)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_SCRIPT)),
-                *(backend.kind, str(backend.path), str(theirs.fileno())),
+                *(backend.kind, str(backend.path), str(theirs.fileno()), *fence.directories),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
-                env=dict(environment),
+                env=mark(environment, fence),
                 cwd="/",
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
         ours.setblocking(False)
-        return cls(process, ours)
+        worker = cls(process, ours, fence, backend.path)
+        await asyncio.to_thread(fence.enclose, process.pid)
+        return worker
 
     @property
     def pid(self) -> int:
@@ -132,6 +140,7 @@ class Worker:
         self.kill()
         await self._process.wait()
         self._end()
+        await asyncio.to_thread(self.fence.remove)
         await self._listening
 
     def _send(self, request: dict[str, object], descriptors: list[int]) -> None:

@@ -32,6 +32,12 @@ class Stop:
         if force:
             self._forced.set()
 
+    def end(self, reason: str) -> None:
+        """Ends the job because of itself: it has failed, with this reason. A cancel that came before stays one."""
+        if not self.is_requested:
+            self.reason, self.is_failure = reason, True
+        self.request()
+
     async def wait_requested(self) -> None:
         """Returns once somebody wants the job to end."""
         await self._requested.wait()

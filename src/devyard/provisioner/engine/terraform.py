@@ -18,6 +18,7 @@ import structlog
 from devyard.provisioner.engine.backend import Backend, NoTerraform, find_backends
 from devyard.provisioner.engine.cliconfig import CliConfig
 from devyard.provisioner.engine.environment import build_environment
+from devyard.provisioner.engine.fence import remove_leftovers
 from devyard.provisioner.engine.lane import CommandFailed, Lane, Lanes, MakeLane
 from devyard.provisioner.engine.process import Worker, WorkerLost
 from devyard.provisioner.engine.stopping import Stop
@@ -65,8 +66,10 @@ class Terraform:
         """A lane for one job. `key` names the third-party providers that its worker will have in memory."""
         lane = await self._lanes.take(key)
         try:
+            await asyncio.to_thread(lane.fence.begin)
             yield lane
         finally:
+            await lane.clean()
             self._lanes.give_back(lane)
 
 
@@ -86,6 +89,7 @@ async def open_terraform(
     that may reach Terraform. `cli_config`: a file that counts instead of what the server says. Raises NoTerraform.
     """
     own = os.environ if own_environment is None else own_environment
+    await asyncio.to_thread(remove_leftovers)
     failures = []
     config = CliConfig(directory / "terraform.tfrc", cli_config)
     for backend in await asyncio.to_thread(find_backends, setting):

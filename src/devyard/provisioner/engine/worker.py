@@ -1,10 +1,11 @@
-"""The process in which Terraform runs, started as `python -I -S worker.py library|binary PATH FD`; never imported.
+"""The process in which Terraform runs: `python -I -S worker.py library|binary PATH FD [GROUP…]`; never imported.
 
 FD is a SOCK_SEQPACKET socket to the provisioner. A request is JSON, `{"id", "argv"}` with two
 file descriptors for stdout and stderr, or `{"interrupt": id}`; the answer is `{"id", "code"}`. As `library` it
 loads Terraform into itself (its signal handlers and environment are Terraform's for good, which is why the
 provisioner never does so); as `binary` it starts one process for each command. Invariant: when the provisioner
-is gone, by whatever way, the socket ends and this process kills its whole group, so nothing goes on applying.
+is gone, by whatever way, the socket ends and this process kills all that it started and itself, so nothing goes on
+applying. The GROUPs are its cgroups; without any it adopts orphans, to find them by descent.
 """
 
 import ctypes
@@ -16,7 +17,11 @@ import sys
 import threading
 from typing import Any
 
+# ruff: noqa: PTH123, PTH208  # nothing is imported that is not needed
+
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+MOST_PASSES = 200
 MAX_REQUEST_BYTES = 1 << 16
 NICENESS = 10
 """Builds are work in the background: a terminal on the same machine goes first."""
@@ -102,11 +107,64 @@ def answer(control: socket.socket, run_id: str, code: int) -> None:
     try:
         control.send(json.dumps({"id": run_id, "code": code}).encode())
     except OSError:
-        os.killpg(0, signal.SIGKILL)
+        end_all([])
 
 
-def serve(control: socket.socket, terraform: Any) -> None:
-    """Runs requests until the provisioner is gone; then kills the process group, itself included."""
+def end_all(groups: list[str]) -> None:
+    """Kills everything that was started here, however far it went away, and this process last."""
+    for group in groups:
+        for name, text in (("cgroup.kill", "1"), ("pids.max", "0")):
+            try:
+                with open(f"{group}/{name}", "w") as file:
+                    file.write(text)
+            except OSError:
+                pass
+    for _ in range(MOST_PASSES):
+        pids = [pid for pid in list_members(groups) if pid != os.getpid()]
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
+        if not pids:
+            break
+    os.killpg(0, signal.SIGKILL)
+
+
+def list_members(groups: list[str]) -> list[int]:
+    """Who is in the groups, or, without any, who descends from this process."""
+    for group in groups:
+        try:
+            with open(f"{group}/cgroup.procs") as file:
+                return [int(line) for line in file]
+        except OSError:
+            pass
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{int(name)}/stat", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+            if fields[0] != "Z":
+                children.setdefault(int(fields[1]), []).append(int(name))
+        except (OSError, ValueError, IndexError):
+            pass
+    found = list(children.get(os.getpid(), ()))
+    for pid in found:
+        found += children.get(pid, ())
+    return found
+
+
+def reap() -> None:
+    """Adopted orphans that have ended. Only while no command runs: Terraform waits for its own children."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def serve(control: socket.socket, terraform: Any, groups: list[str]) -> None:
+    """Runs requests until the provisioner is gone; then kills all that was started, itself included."""
     while True:
         try:
             message, descriptors, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, 2)
@@ -115,27 +173,31 @@ def serve(control: socket.socket, terraform: Any) -> None:
         except OSError:
             message, descriptors = b"", []
         if not message:
-            os.killpg(0, signal.SIGKILL)
+            end_all(groups)
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         request = json.loads(message)
         if "interrupt" in request:
             terraform.interrupt(request["interrupt"])
         else:
+            if not groups:
+                reap()
             terraform.start(request["id"], request["argv"], *descriptors)
 
 
 def main() -> None:
     """Loads the backend that the arguments name, says so, and serves."""
-    backend, path, descriptor = sys.argv[1:4]
+    backend, path, descriptor, *groups = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(NICENESS)
     os.set_inheritable(int(descriptor), False)
     control = socket.socket(fileno=int(descriptor))
     terraform = (Library if backend == "library" else Binary)(path, control)
+    if not groups:
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     answer(control, "", 0)
-    serve(control, terraform)
+    serve(control, terraform, groups)
 
 
 if __name__ == "__main__":

@@ -166,23 +166,30 @@ class _Build:
     async def _describe_failure(self, error: Exception) -> Failed:
         state = await self._finish_watch()
         orphans = self._progress.list_unsaved(list_ids(read_state(state)))
-        self._say_failure(error, orphans)
+        is_bounded = isinstance(error, Stopped | WorkerLost | JobFailed)
+        reason = await asyncio.to_thread(self._place.bounds.explain) if is_bounded else ""
+        is_canceled = isinstance(error, Stopped) and not (reason or self._place.stop.is_failure)
+        if not reason:
+            self._say_failure(error)
+        self._say_orphans(orphans)
         return Failed(
             job_id=self._job.job_id,
             lease_id=self._job.lease_id,
             seq=0,
-            error=_sentence(error, self._place.stop),
-            outcome="canceled" if isinstance(error, Stopped) and not self._place.stop.is_failure else "failed",
+            error=reason or _sentence(error, self._place.stop),
+            outcome="canceled" if is_canceled else "failed",
             state=state if self._watch.is_newer else b"",
             possible_orphans=orphans,
             timings=(*self._place.timings, *self._progress.timings),
         )
 
-    def _say_failure(self, error: Exception, orphans: tuple[str, ...]) -> None:
+    def _say_failure(self, error: Exception) -> None:
         if isinstance(error, Stopped):
             self._log.say("The build was stopped; what had been made is kept in the workspace's state.", "warn")
         elif isinstance(error, WorkerLost):
             self._log.say(f"Terraform crashed: {error}", "error")
+
+    def _say_orphans(self, orphans: tuple[str, ...]) -> None:
         for orphan in orphans:
             self._log.say(
                 f"{orphan} may exist though Terraform's state does not know it; look for it where it would be.",

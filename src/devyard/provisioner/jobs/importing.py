@@ -9,9 +9,11 @@ from collections.abc import Iterable
 
 from devyard.provisioner.engine.stopping import Stop
 from devyard.provisioner.forms.pruning import is_dynamic
+from devyard.provisioner.jobs.bounds import check_declared
 from devyard.provisioner.jobs.joblog import JobLog
 from devyard.provisioner.jobs.packing import pack_version
 from devyard.provisioner.jobs.workplace import (
+    JobFailed,
     JobLink,
     Tools,
     Workplace,
@@ -34,6 +36,8 @@ async def import_version(
     log.begin("Setting up", "Preparing the template.")
     warning = warn_of_old_terraform(tools.terraform, log)
     async with open_workplace(tools, job, link, log, stop) as place:
+        if problem := await asyncio.to_thread(check_declared, place.template.files):
+            raise JobFailed(problem)
         log.begin("Detecting ephemeral resources", "Planning a start.")
         start_plan, capture = await place.plan(make_context(work.context, "start"), "start.tfplan")
         log.begin("Detecting persistent resources", "Planning a stop.")

@@ -1,7 +1,7 @@
 """A job's log as people read it: lines with a stage, a level and a source, free of secrets, bounded.
 
 Jobs write, the session sends. Invariant: after `MAX_BYTES` one line says that the rest is missing, and nothing
-more is kept, whatever a template prints.
+more is kept, whatever a template prints, but what the provisioner itself has to say at the end.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from devyard.wire.enums import LogLevel, LogSource
 from devyard.wire.provisionerlink import JobLogLine
 
 MAX_BYTES = 2 << 20
+RESERVE_BYTES = 32 << 10
 MAX_LINE_CHARACTERS = 8192
 
 
@@ -24,6 +25,7 @@ class JobLog:
         self._send = send
         self._has_details = has_details
         self._left_bytes = MAX_BYTES
+        self._reserve_bytes = RESERVE_BYTES
 
     def begin(self, stage: str, text: str) -> None:
         """A new stage, with its first line."""
@@ -41,11 +43,14 @@ class JobLog:
 
     def _write(self, text: str, level: LogLevel, source: LogSource) -> None:
         if self._left_bytes <= 0:
-            return
+            if source == "provisioner" or self._reserve_bytes <= 0:
+                return
+            self._reserve_bytes -= len(text) + 64
         clean = self.secrets.clean(text)
         if len(clean) > MAX_LINE_CHARACTERS:
             clean = clean[:MAX_LINE_CHARACTERS] + " …"
+        was_full = self._left_bytes <= 0
         self._left_bytes -= len(clean) + 64
-        if self._left_bytes <= 0:
+        if self._left_bytes <= 0 and not was_full:
             clean, level = f"The log has more than {MAX_BYTES >> 20} MiB; the rest is left out.", "warn"
         self._send(JobLogLine(datetime.now(UTC), source, level, self.stage, clean.replace("\x00", "")))

@@ -7,7 +7,7 @@ gone when the job has ended, by whatever way.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,10 +16,12 @@ import msgspec
 
 from devyard.provisioner.context import BuildContext, OwnerRole
 from devyard.provisioner.engine.backend import check_version
-from devyard.provisioner.engine.lane import Lane
+from devyard.provisioner.engine.lane import CommandFailed, Lane
+from devyard.provisioner.engine.process import WorkerLost
 from devyard.provisioner.engine.stopping import Stop, Stopped
 from devyard.provisioner.engine.terraform import Terraform
 from devyard.provisioner.initscript import list_init_scripts
+from devyard.provisioner.jobs.bounds import Bounds, watch_bounds
 from devyard.provisioner.jobs.joblog import JobLog
 from devyard.provisioner.jobs.progress import Progress
 from devyard.provisioner.provider.capture import Capture
@@ -29,7 +31,7 @@ from devyard.provisioner.templates.room import explained_full_disk
 from devyard.provisioner.templates.variables import find_missing, find_unknown, render_values
 from devyard.provisioner.templates.workdir import VALUES_FILE, make_work_directory, remove_work_directory
 from devyard.wire.enums import JobErrorCode, Transition
-from devyard.wire.provisionerlink import Archive, Job, JobLogLine, Variable, WorkspaceContext
+from devyard.wire.provisionerlink import Archive, Job, JobLogLine, Limits, Variable, WorkspaceContext
 from devyard.wire.provisionerpackages import Package
 from devyard.wire.provisionerresults import Timing
 
@@ -89,8 +91,11 @@ class JobFailed(Exception):
 class Workplace:
     """A job's directory and lane. Use `open_workplace`."""
 
-    def __init__(self, lane: Lane, directory: Path, template: Template, log: JobLog, stop: Stop) -> None:
+    def __init__(
+        self, lane: Lane, directory: Path, template: Template, log: JobLog, stop: Stop, bounds: Bounds
+    ) -> None:
         self.lane = lane
+        self.bounds = bounds
         self.directory = directory
         self.template = template
         self.log = log
@@ -101,6 +106,7 @@ class Workplace:
         """Tells the provider who asks in the next run of Terraform."""
         capture = self.lane.provider.use(context)
         self.log.secrets.follow(capture.created)
+        self.bounds.capture = capture
         return capture
 
     @contextmanager
@@ -127,7 +133,12 @@ class Workplace:
         if self.template.variables:
             common.append(f"-var-file={VALUES_FILE}")
         words = [argv[0], *common, *argv[1:]]
-        return await self.lane.run(self.directory, words, progress.on_line, progress.on_error_line, self.stop)
+
+        def on_line(line: bytes) -> None:
+            self.bounds.output_bytes += len(line)
+            progress.on_line(line)
+
+        return await self.lane.run(self.directory, words, on_line, progress.on_error_line, self.stop)
 
 
 @asynccontextmanager
@@ -136,11 +147,14 @@ async def open_workplace(
 ) -> AsyncIterator[Workplace]:
     """Makes everything ready for a job. Raises JobFailed, ArchiveError, Stopped."""
     started_at, clock = datetime.now(UTC), time.monotonic()
-    initialize = _Initialize(tools.terraform, log, stop)
     variables = job.work.variables
     await tools.terraform.configure(job.terraform.cli_config)
     packs = Packs(job.packages, job.lock_file, tools.terraform.platform, link.fetch_package, log.say)
-    async with tools.templates.use(job.archive, link.fetch, initialize.run, packs) as template:
+    async with AsyncExitStack() as stack:
+        bounds = await stack.enter_async_context(watch_bounds(job.limits, stop, log))
+        initialize = _Initialize(tools.terraform, log, stop, bounds, job.limits)
+        cached = tools.templates.use(job.archive, link.fetch, initialize.run, packs)
+        template = await stack.enter_async_context(cached)
         log.secrets.add_variables(template.variables, variables)
         _check_variables(template, variables, log)
         values = render_values(template.variables, variables)
@@ -148,12 +162,19 @@ async def open_workplace(
             directory = await asyncio.to_thread(make_work_directory, tools.work_root, template, state, values)
         try:
             async with tools.terraform.lane(template.lane_key) as lane:
-                workplace = Workplace(lane, directory, template, log, stop)
+                await asyncio.to_thread(lane.fence.set_limits, job.limits)
+                bounds.lane, bounds.directory = lane, directory
+                workplace = Workplace(lane, directory, template, log, stop, bounds)
                 workplace.timings.append(
                     Timing("prepare", "provisioner", "prepare", "", started_at, datetime.now(UTC))
                 )
                 log.say(f"The template is ready ({(time.monotonic() - clock) * 1000:.0f} ms).", "debug")
-                yield workplace
+                try:
+                    yield workplace
+                except (WorkerLost, CommandFailed, JobFailed) as error:
+                    if reason := await asyncio.to_thread(bounds.explain):
+                        raise JobFailed(reason) from error
+                    raise
         finally:
             await asyncio.to_thread(remove_work_directory, directory)
 
@@ -210,8 +231,10 @@ def warn_of_old_terraform(terraform: Terraform, log: JobLog) -> str | None:
 class _Initialize:
     """`terraform init` in a template's directory, with its progress in the job's log."""
 
-    def __init__(self, terraform: Terraform, log: JobLog, stop: Stop) -> None:
+    def __init__(self, terraform: Terraform, log: JobLog, stop: Stop, bounds: Bounds, limits: Limits) -> None:
         self._terraform = terraform
+        self._bounds = bounds
+        self._limits = limits
         self._log = log
         self._stop = stop
 
@@ -220,6 +243,8 @@ class _Initialize:
         self._log.begin("Initializing Terraform", "Fetching the modules and providers that the template uses.")
         progress = Progress(self._log, "init")
         async with self._terraform.lane("") as lane:
+            await asyncio.to_thread(lane.fence.set_limits, self._limits)
+            self._bounds.lane, self._bounds.directory = lane, directory
             code = await lane.run(
                 directory,
                 ["init", "-input=false", "-json"],

@@ -16,6 +16,7 @@ from devyard.provisioner.engine.lane import CommandFailed, Lane
 from devyard.provisioner.engine.process import WorkerLost
 from devyard.provisioner.engine.stopping import Stop
 from devyard.provisioner.engine.terraform import Terraform, open_terraform
+from devyard.provisioner.jobs.bounds import watch_bounds
 from devyard.provisioner.jobs.joblog import JobLog
 from devyard.provisioner.jobs.progress import Diagnostic, Progress
 from devyard.provisioner.jobs.secrets import Secrets
@@ -31,7 +32,7 @@ from devyard.provisioner.templates.needs import has_backend, needs_init
 from devyard.provisioner.templates.variables import find_unknown, list_variables, render_values
 from devyard.provisioner.templates.workdir import find_fast_directory, make_work_directory, remove_work_directory
 from devyard.wire.enums import Transition
-from devyard.wire.provisionerlink import JobLogLine, Variable, WorkspaceContext
+from devyard.wire.provisionerlink import JobLogLine, Limits, Variable, WorkspaceContext
 from devyard.wire.provisionerresults import ResourceResult, TemplateVariableResult
 
 _CONTEXT = WorkspaceContext(access_url="https://devyard.example.com")
@@ -87,9 +88,11 @@ async def _check(request: Request, terraform: Terraform, report: Report) -> None
     try:
         if has_backend(configuration.blocks):
             (directory / _BACKEND_OVERRIDE).write_text('terraform {\n  backend "local" {}\n}\n')
-        async with terraform.lane("check") as lane:
-            run = _Run(request, report, configuration, lane, Workplace(lane, directory, template, *_log(report)))
-            await run.check()
+        log, stop = _log(report)
+        async with watch_bounds(Limits(), stop, log) as bounds, terraform.lane("check") as lane:
+            bounds.lane, bounds.directory = lane, directory
+            place = Workplace(lane, directory, template, log, stop, bounds)
+            await _Run(request, report, configuration, lane, place).check()
     finally:
         await asyncio.to_thread(remove_work_directory, directory)
 

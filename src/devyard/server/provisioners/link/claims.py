@@ -15,8 +15,9 @@ from devyard.server.jobs import lease_queries, results
 from devyard.server.jobs.work import load_work
 from devyard.server.packages.queries import get_version_packages
 from devyard.server.services import Services
+from devyard.server.settings import ServerSettings
 from devyard.wire.errors import AppError, Unavailable
-from devyard.wire.provisionerlink import Archive, Job
+from devyard.wire.provisionerlink import Archive, BuildJob, DryRunJob, ImportJob, Job, Limits
 
 log = structlog.get_logger("provisioners")
 
@@ -60,4 +61,17 @@ async def claim_job(
         packages=packages,
         lock_file=lock_file,
         terraform=services.terraform,
+        limits=decide_limits(services.settings, work),
+    )
+
+
+def decide_limits(settings: ServerSettings, work: ImportJob | BuildJob | DryRunJob) -> Limits:
+    """What the settings allow a job of this kind."""
+    is_build = isinstance(work, BuildJob)
+    longest = settings.build_time_limit if is_build else settings.import_time_limit
+    return Limits(
+        time_s=int(longest.total_seconds()),
+        memory_mb=settings.job_memory_mb,
+        processes=settings.job_processes,
+        disk_mb=settings.job_disk_mb,
     )
