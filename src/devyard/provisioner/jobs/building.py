@@ -166,7 +166,9 @@ class _Build:
     async def _describe_failure(self, error: Exception) -> Failed:
         state = await self._finish_watch()
         orphans = self._progress.list_unsaved(list_ids(read_state(state)))
-        reason = self._place.bounds.explain() if isinstance(error, Stopped | WorkerLost | JobFailed) else ""
+        is_bounded = isinstance(error, Stopped | WorkerLost | JobFailed)
+        reason = await asyncio.to_thread(self._place.bounds.explain) if is_bounded else ""
+        is_canceled = isinstance(error, Stopped) and not (reason or self._place.stop.is_failure)
         if not reason:
             self._say_failure(error)
         self._say_orphans(orphans)
@@ -175,7 +177,7 @@ class _Build:
             lease_id=self._job.lease_id,
             seq=0,
             error=reason or _sentence(error, self._place.stop),
-            outcome="canceled" if isinstance(error, Stopped) and not self._place.stop.is_failure else "failed",
+            outcome="canceled" if is_canceled else "failed",
             state=state if self._watch.is_newer else b"",
             possible_orphans=orphans,
             timings=(*self._place.timings, *self._progress.timings),

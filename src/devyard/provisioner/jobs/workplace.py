@@ -153,8 +153,8 @@ async def open_workplace(
     async with AsyncExitStack() as stack:
         bounds = await stack.enter_async_context(watch_bounds(job.limits, stop, log))
         initialize = _Initialize(tools.terraform, log, stop, bounds, job.limits)
-        use = tools.templates.use(job.archive, link.fetch, initialize.run, packs)
-        template = await stack.enter_async_context(use)
+        cached = tools.templates.use(job.archive, link.fetch, initialize.run, packs)
+        template = await stack.enter_async_context(cached)
         log.secrets.add_variables(template.variables, variables)
         _check_variables(template, variables, log)
         values = render_values(template.variables, variables)

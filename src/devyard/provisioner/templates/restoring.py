@@ -50,6 +50,8 @@ async def restore_version(files: Path, blocks: Iterable[Block], packs: Packs, st
 
     Raises ArchiveError, OSError, and what `packs.fetch` raises.
     """
+    if not packs.packages and not packs.lock_file:
+        return False  # nothing was packed: an import, or a version whose packages were too large
     data = files / DATA
     shutil.rmtree(data, ignore_errors=True)
     for package in packs.packages:
