@@ -21,7 +21,6 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = SMALL
     says: tuple[str, ...] = ()
     logs: str = ""
-    is_success: bool = False
     within_s: float = 20
 
 
@@ -138,9 +137,9 @@ TABLE = [
         says=("took longer than 2 seconds",),
     ),
     Broken(
-        name="daemon that would stay",
+        name="daemon of a script that fails",
         kind="build",
-        files=script(f"setsid sh -c 'setsid sleep {MARK} & sleep {MARK}' >/dev/null 2>&1 </dev/null &"),
-        is_success=True,
+        files=script(f"setsid sh -c 'setsid sleep {MARK} & sleep {MARK}' >/dev/null 2>&1 </dev/null & exit 3"),
+        says=("exit status 3",),
     ),
 ]

@@ -18,7 +18,7 @@ from tests.e2e.engine.test_stopping import start_provisioner
 from .table import AGENT, MARK, SMALL, TABLE, Broken, script
 
 MAX_LOG_BYTES = 2 << 20
-BOTH = {"script that forks for ever", "daemon that would stay", "script that never ends"}
+BOTH = {"script that forks for ever", "daemon of a script that fails", "script that never ends"}
 CASES = [
     pytest.param(name, broken, id=f"{broken.name} ({name})")
     for broken in TABLE
@@ -35,6 +35,13 @@ def find_marked() -> list[str]:
         if MARK in line and "pytest" not in line and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(line)
     return found
+
+
+def kill_marked() -> None:
+    """Ends what this test has left on purpose."""
+    for process in psutil.process_iter(["cmdline"]):
+        if MARK in " ".join(process.info["cmdline"] or ()) and "pytest" not in process.info["cmdline"][0]:
+            process.kill()
 
 
 def list_directories(session: Session) -> list[Path]:
@@ -58,14 +65,11 @@ async def test_broken_template(session: Session, server: LinkServer, broken: Bro
     took_s = time.monotonic() - began
     assert find_marked() == []
     assert list_directories(session) == []
-    if broken.is_success:
-        assert not isinstance(result, Failed), result.error
-    else:
-        assert isinstance(result, Failed), result
-        assert result.outcome == "failed"
-        assert any(text in result.error for text in broken.says), result.error
-        assert len(result.error) < 2000
-        assert result.error in ticket.text or result.error.split(" Possibly ")[0] in ticket.text
+    assert isinstance(result, Failed), result
+    assert result.outcome == "failed"
+    assert any(text in result.error for text in broken.says), result.error
+    assert len(result.error) < 2000
+    assert result.error in ticket.text or result.error.split(" Possibly ")[0] in ticket.text
     assert broken.logs in ticket.text
     assert len(ticket.text) <= MAX_LOG_BYTES
     assert took_s < broken.within_s, took_s
@@ -85,15 +89,44 @@ def no_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("backend", ["library", "binary"], indirect=True)
-async def test_without_groups_daemons_end_too(no_groups: None, session: Session, server: LinkServer) -> None:
-    ticket = await server.submit(pack(script(DAEMON)), build_job(), limits=SMALL)
-    result = await ticket.result()
+async def test_without_groups_daemons_of_a_failure_end(
+    no_groups: None, session: Session, server: LinkServer
+) -> None:
+    ticket = await server.submit(pack(script(f"{DAEMON} exit 3")), build_job(), limits=SMALL)
+    assert isinstance(await ticket.result(), Failed)
     assert find_marked() == []
-    assert isinstance(result, BuildDone), ticket.text
-    again = await server.submit(pack(script(DAEMON)), build_job("stop", result.state), limits=SMALL)
+    again = await server.submit(pack(script("true")), build_job(), limits=SMALL)
     assert isinstance(await again.result(), BuildDone)
     assert psutil.Process().children(recursive=True), "the worker stays"
     assert not [p for p in psutil.Process().children(recursive=True) if p.status() == psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("has_groups", [True, False])
+@pytest.mark.parametrize("backend", ["library", "binary"])
+async def test_what_a_successful_build_leaves_running_lives_on(
+    server: LinkServer, backend: str, tmp_path: Path, has_groups: bool
+) -> None:
+    """Templates start agents and other programs in the background; they are the workspace."""
+    process = await start_provisioner(server, backend, tmp_path, has_groups=has_groups)
+    try:
+        quiet = ">/dev/null 2>&1 </dev/null &"
+        text = f"nohup sh -c 'sleep {MARK}; true' {quiet} setsid sh -c 'sleep {MARK}; true' {quiet}"
+        done = await (await server.submit(pack(script(text)), build_job())).result()
+        assert isinstance(done, BuildDone)
+        left = find_marked()
+        assert len(left) == 4, left
+        failing = await server.submit(pack(script(f"{DAEMON} exit 3")), build_job())
+        assert isinstance(await failing.result(), Failed)
+        assert sorted(find_marked()) == sorted(left), "the next job ends its own only"
+        process.kill()
+        await process.wait()
+        await asyncio.sleep(1)  # nothing has to happen in this time
+        assert sorted(find_marked()) == sorted(left), "they outlive their provisioner"
+    finally:
+        kill_marked()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @pytest.mark.parametrize("backend", ["library"], indirect=True)

@@ -3,7 +3,8 @@
 One per worker, made before it. A cgroup holds them together where groups can be made (sandbox/cgroups.py knows
 where); else they are found by the session, by descent (the worker adopts orphans) and by a marker in their
 environment. Calls block for milliseconds: use threads. Invariant: after `kill` nothing that a template started
-runs, daemons included; workspaces are safe, for the provisioner itself starts them. docs/design/terraform.md
+runs, daemons included, but what a build that succeeded left on purpose (`release`); workspaces are safe, for the
+provisioner itself starts them. docs/design/terraform.md
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 import structlog
@@ -25,6 +26,7 @@ MARKER = "TF_DEVYARD_WORKER"
 """A variable by which a process that has left its group and session is still known as the worker's."""
 PLUGIN_PREFIX = "terraform-provider-"
 _PREFIX = "terraform-"
+_RELEASED = "released"
 _KILL_PATIENCE_S = 5.0
 _BACKSTOP = 4
 
@@ -44,6 +46,7 @@ class Fence:
         self._pid = 0
         self._groups: list[cgroups.Group] = []
         self._ooms_before = self._refusals_before = 0
+        self._released: dict[int, int] = {}
 
     @classmethod
     def make(cls) -> "Fence":
@@ -118,11 +121,29 @@ class Fence:
         return self._count_ooms() > self._ooms_before
 
     def list_members(self) -> list[int]:
-        """All but the worker itself."""
+        """All but the worker itself and those that were let go."""
         for group in self._groups:
             with contextlib.suppress(OSError):
-                return [pid for pid in map(int, _read(f"{group.dir}/cgroup.procs").split()) if pid != self._pid]
-        return _find_descendants(self._pid, self.name)
+                pids = map(int, _read(f"{group.dir}/cgroup.procs").split())
+                return [pid for pid in pids if pid != self._pid and not self._is_released(pid)]
+        released = {pid for pid in self._released if self._is_released(pid)}
+        return _find_descendants(self._pid, self.name, released)
+
+    def release(self, is_spared: Callable[[int], bool] = lambda pid: False) -> list[int]:
+        """Lets go what a build that succeeded has left running, but for what `is_spared`: it is the workspace.
+
+        Answers all that were let go and still run.
+        """
+        self._released = {pid: ticks for pid, ticks in self._released.items() if start_ticks(pid) == ticks}
+        for pid in self.list_members():
+            if not is_spared(pid) and (ticks := start_ticks(pid)):
+                self._released[pid] = ticks
+                for group in self._groups:
+                    _move_out(pid, group.dir)
+        return list(self._released)
+
+    def _is_released(self, pid: int) -> bool:
+        return pid in self._released and start_ticks(pid) == self._released[pid]
 
     def kill(self, is_spared: Callable[[int], bool] = lambda pid: False) -> int:
         """End everything but the worker and what is spared; how many were ended. Nothing new begins meanwhile."""
@@ -201,10 +222,25 @@ def remove_leftovers() -> None:
                 cgroups.remove_group(str(directory))
 
 
-def _find_descendants(worker: int, name: str) -> list[int]:
-    """Without groups: whoever is in the worker's session, descends from it, or carries its marker."""
+def _move_out(pid: int, group: str) -> None:
+    """Into a group beside, without limits of a job."""
+    try:
+        outside = Path(group).parent / _RELEASED
+        outside.mkdir(exist_ok=True)
+        (outside / "cgroup.procs").write_text(str(pid), encoding="ascii")
+    except OSError as error:
+        log.debug("process_not_moved", pid=pid, why=error.strerror)
+
+
+def _find_descendants(worker: int, name: str, released: Set[int] = frozenset()) -> list[int]:
+    """Without groups: whoever is in the worker's session, descends from it, or carries its marker.
+
+    Not those that were `released`, what descends from them, and who is in a session of theirs.
+    """
     parents: dict[int, int] = {}
     found: set[int] = set()
+    free = set(released)
+    sessions = {session for pid in released if (session := _read_session(pid)) != worker}
     mark = f"{MARKER}={name}".encode()
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
@@ -214,19 +250,36 @@ def _find_descendants(worker: int, name: str) -> list[int]:
             fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
             if fields[0] in "ZX":
                 continue
+            if int(fields[3]) in sessions:
+                free.add(pid)
             parents[pid] = int(fields[1])
             is_marked = entry.stat().st_uid == os.geteuid() and mark in _read_bytes(f"/proc/{pid}/environ")
             if is_marked or int(fields[3]) == worker:
                 found.add(pid)
     for pid in parents:
-        chain: list[int] = []
-        at = pid
-        while at in parents and at not in found and at != worker and len(chain) < 1000:
-            chain.append(at)
-            at = parents[at]
-        if at == worker or at in found:
+        if chain := _climb(pid, parents, free):
+            free.update(chain)
+    found -= free
+    for pid in parents.keys() - free:
+        if chain := _climb(pid, parents, found | {worker}):
             found.update(chain)
     return sorted(found - {worker, os.getpid()})
+
+
+def _climb(pid: int, parents: Mapping[int, int], ends: Set[int]) -> list[int]:
+    """A process and its ancestors below the first that is one of `ends`; empty where none is."""
+    chain: list[int] = []
+    while pid in parents and pid not in ends and len(chain) < 1000:
+        chain.append(pid)
+        pid = parents[pid]
+    return chain if pid in ends else []
+
+
+def _read_session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
 
 
 def _count_own_tasks() -> int:

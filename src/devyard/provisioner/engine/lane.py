@@ -28,6 +28,8 @@ class Lane:
         self.key: str | None = None
         self.uses = 0
         self.is_spoiled = False
+        self.leaves_programs = False
+        """The job is a build that succeeded: programs that its scripts started in the background belong to it."""
         self._worker = worker
 
     @property
@@ -50,9 +52,14 @@ class Lane:
         self.fence.kill(lambda pid: is_terraform(pid, self._worker.executable))
 
     async def clean(self) -> None:
-        """A job is over: nothing that it started lives on."""
+        """A job is over: nothing that it started lives on, but what a successful build has left on purpose."""
         if self.is_spoiled:
             self._worker.kill()
+        elif self.leaves_programs:
+            executable = self._worker.executable
+            left = await asyncio.to_thread(self.fence.release, lambda pid: is_terraform(pid, executable))
+            self._worker.let_go(left)
+        self.leaves_programs = False
         await asyncio.to_thread(self.fence.kill)
 
     async def wait_loaded(self) -> None:

@@ -19,6 +19,7 @@ from devyard.provisioner.engine.fence import Fence, mark
 from devyard.provisioner.engine.pipes import LineReader
 
 MAX_LINE_BYTES = 1 << 20
+MAX_LET_GO = 2000
 MAX_OUTPUT_BYTES = 64 << 20
 _START_TIMEOUT_S = 30
 _DRAIN_TIMEOUT_S = 2
@@ -45,6 +46,7 @@ class Worker:
         self._runs = 0
         self._last_words: deque[bytes] = deque(maxlen=20)
         self._listening = asyncio.create_task(self._keep_last_words(), name="worker stderr")
+        self._has_let_go = False
         self.is_alive = True
         self._loop.add_reader(control, self._receive)
 
@@ -131,9 +133,18 @@ class Worker:
         if not self.is_alive:  # killed before; the number may be another's by now
             return
         try:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            if self._has_let_go:  # they may be in the worker's process group; the fence finds the others
+                os.kill(self._process.pid, signal.SIGKILL)
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+    def let_go(self, pids: Sequence[int]) -> None:
+        """These processes live on when the worker ends."""
+        if pids and self.is_alive:
+            self._has_let_go = True
+            self._send({"left": list(pids)[:MAX_LET_GO]}, [])
 
     async def close(self) -> None:
         """Kills the worker and waits until it is gone."""

@@ -23,6 +23,8 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 MOST_PASSES = 200
 MAX_REQUEST_BYTES = 1 << 16
+LEFT: set[int] = set()
+"""Programs of builds that succeeded: they outlive this process."""
 NICENESS = 10
 """Builds are work in the background: a terminal on the same machine goes first."""
 
@@ -120,7 +122,7 @@ def end_all(groups: list[str]) -> None:
             except OSError:
                 pass
     for _ in range(MOST_PASSES):
-        pids = [pid for pid in list_members(groups) if pid != os.getpid()]
+        pids = [pid for pid in list_members(groups) if pid != os.getpid() and pid not in LEFT]
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -128,6 +130,8 @@ def end_all(groups: list[str]) -> None:
                 pass
         if not pids:
             break
+    if LEFT:
+        os.kill(os.getpid(), signal.SIGKILL)
     os.killpg(0, signal.SIGKILL)
 
 
@@ -150,7 +154,8 @@ def list_members(groups: list[str]) -> list[int]:
             pass
     found = list(children.get(os.getpid(), ()))
     for pid in found:
-        found += children.get(pid, ())
+        if pid not in LEFT:
+            found += children.get(pid, ())
     return found
 
 
@@ -179,6 +184,9 @@ def serve(control: socket.socket, terraform: Any, groups: list[str]) -> None:
         request = json.loads(message)
         if "interrupt" in request:
             terraform.interrupt(request["interrupt"])
+        elif "left" in request:
+            LEFT.clear()
+            LEFT.update(request["left"])
         else:
             if not groups:
                 reap()

@@ -96,6 +96,7 @@ class _Build:
             await self._apply()
             state = await self._finish_watch()
             resources = self._collect(state)
+            self._place.lane.leaves_programs = True
         except (JobFailed, TemplateError, WorkerLost, Stopped) as error:
             raise BuildFailed(await self._describe_failure(error)) from error
         return BuildDone(
