@@ -9,6 +9,7 @@ OpenSSH session on a pty) before and during the burst. Everything runs on loopba
 
 import argparse
 import concurrent.futures
+import multiprocessing
 import os
 import pty
 import resource
@@ -16,14 +17,16 @@ import select
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 import tty
 from datetime import datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 from benchserver import PYTHON, BenchServer
+
+from devyard.runtime.scheduling import prefer_latency
 
 
 class Terminal:
@@ -70,12 +73,39 @@ class Terminal:
         os.close(self.master)
 
 
-def sample(terminal: Terminal, ended: threading.Event, limit: int) -> list[float]:
+def sample(terminal: Terminal, limit: int) -> list[float]:
+    """Keys one after the other."""
     values: list[float] = []
-    while len(values) < limit and not ended.is_set():
+    while len(values) < limit:
         values.append(terminal.echo_ms())
         time.sleep(0.02)
     return values
+
+
+class Sampler:
+    """Keys until told to end, in a process of its own, as a terminal's user is somewhere else."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._values, theirs = multiprocessing.Pipe()
+        self._ended = multiprocessing.Event()
+        self._process = multiprocessing.Process(target=self._run, args=(terminal, theirs))
+        self._process.start()
+
+    def _run(self, terminal: Terminal, values: Connection) -> None:
+        os.setsid()
+        prefer_latency()
+        found = []
+        while not self._ended.is_set() and len(found) < 10_000:
+            found.append(terminal.echo_ms())
+            time.sleep(0.02)
+        values.send(found)
+
+    def end(self) -> list[float]:
+        """The echo of each key in milliseconds."""
+        self._ended.set()
+        found: list[float] = self._values.recv()
+        self._process.join()
+        return found
 
 
 def percentile(values: list[float], part: float) -> float:
@@ -119,20 +149,16 @@ def measure(server: BenchServer, pid: int, prefix: str, count: int) -> None:
     create = lambda name: api.post("/users/me/workspaces", json={"name": name, "template_id": template})  # noqa: E731
     wait_connected(api, [create(f"{prefix}kept").json()["id"]])
     terminal = Terminal(server, f"{prefix}kept")
-    quiet = sample(terminal, threading.Event(), 200)
-    ended = threading.Event()
-    busy: list[float] = []
-    sampler = threading.Thread(target=lambda: busy.extend(sample(terminal, ended, 10_000)))
+    quiet = sample(terminal, 200)
     cpu_before = cpu_s(pid)
-    sampler.start()
+    sampler = Sampler(terminal)
     began = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(create, [f"{prefix}w{n}" for n in range(count)]))
     ids = [reply.raise_for_status().json()["id"] for reply in replies]
     wait_connected(api, ids)
     took = time.perf_counter() - began
-    ended.set()
-    sampler.join()
+    busy = sampler.end()
     used = cpu_s(pid) - cpu_before
     builds = [api.get(f"/workspaces/{w}").json()["latest_build"]["job"] for w in ids]
     parse = datetime.fromisoformat

@@ -45,6 +45,9 @@ def start_agent(
     import logging
 
     from devyard.agent.program import Agent
+    from devyard.runtime.scheduling import prefer_latency
+
+    prefer_latency()
 
     logging.basicConfig(
         level=getattr(logging, log_level.upper()),

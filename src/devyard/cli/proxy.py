@@ -34,7 +34,9 @@ def start(embedded: bool) -> None:
         from devyard.proxy.relay import run_relay
         from devyard.runtime.logs import set_up_logs
         from devyard.runtime.parent import ControlPipe
+        from devyard.runtime.scheduling import prefer_latency
 
+    prefer_latency()
     control = ControlPipe()
     try:
         config = msgspec.json.decode(control.read_line(), type=RelayConfig)

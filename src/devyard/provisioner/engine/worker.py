@@ -193,12 +193,22 @@ def serve(control: socket.socket, terraform: Any, groups: list[str]) -> None:
             terraform.start(request["id"], request["argv"], *descriptors)
 
 
+def give_way() -> None:
+    """Lowers the priority, also of the session as a whole where sessions share the processor (sched(7))."""
+    os.nice(NICENESS)
+    try:
+        with open("/proc/self/autogroup", "w") as file:
+            file.write(str(NICENESS))
+    except OSError:
+        pass
+
+
 def main() -> None:
     """Loads the backend that the arguments name, says so, and serves."""
     backend, path, descriptor, *groups = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.nice(NICENESS)
+    give_way()
     os.set_inheritable(int(descriptor), False)
     control = socket.socket(fileno=int(descriptor))
     terraform = (Library if backend == "library" else Binary)(path, control)

@@ -87,8 +87,9 @@ class Child:
                 env=spec.environment,
                 pass_fds=spec.pass_fds,
                 bufsize=0,
-                # Not Ctrl-C of the terminal, but the supervisor's order ends a child.
-                process_group=0,
+                # Not Ctrl-C of the terminal, but the supervisor's order ends a child. And the kernel shares the
+                # processor among sessions, so that a busy API or provisioner does not hold up the relay.
+                start_new_session=True,
                 preexec_fn=die_with_parent(spec.death_signal, os.getpid()),
             )
         except OSError as error:
