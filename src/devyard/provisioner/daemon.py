@@ -29,6 +29,7 @@ from devyard.provisioner.link.session import Session
 from devyard.provisioner.sandbox.runtime import Sandboxes
 from devyard.provisioner.templates.cache import TemplateCache
 from devyard.provisioner.templates.workdir import find_fast_directory
+from devyard.runtime.limits import raise_file_limit
 
 log = structlog.get_logger()
 
@@ -58,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 async def serve_provisioner(settings: Settings) -> None:
     """Serves until a signal. Raises NoTerraform when there is none that works."""
+    raise_file_limit()  # Terraform as a library keeps its connections to the provider until its worker is replaced
     settings.cache_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     hidden = [settings.cache_directory, *(path for path in (settings.key_file, settings.cli_config) if path)]
     sandboxes = Sandboxes(settings.sandbox_root, isolation=settings.sandbox_isolation, hidden=hidden)
