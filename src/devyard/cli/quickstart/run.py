@@ -8,6 +8,7 @@ import contextlib
 import secrets
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TextIO
 
@@ -24,7 +25,7 @@ from devyard.cli.templates.archive import pack_directory
 from devyard.cli.templates.uploading import Upload, push_archive
 from devyard.cli.workspaces.waiting import start_request, wait_for_agents
 from devyard.runtime.starters import find_starters
-from devyard.sdk import templates, users, workspaces
+from devyard.sdk import provisioners, templates, users, workspaces
 from devyard.sdk.client import Client
 from devyard.sdk.session import Session, read_session, write_private, write_session
 from devyard.wire.errors import AppError, NotFound
@@ -36,6 +37,8 @@ RECORD_NAME = "quickstart.json"
 DEFAULT_ADDRESS = "127.0.0.1:7080"
 TEMPLATE = "local"
 WORKSPACE = "dev"
+PROVISIONER_WAIT_S = 10.0
+POLL_S = 0.1
 
 
 class Kept(msgspec.Struct, omit_defaults=True):
@@ -58,6 +61,7 @@ class Quickstart:
         """Everything up to a workspace that takes connections."""
         self._start_server(http_address)
         client = self._sign_in()
+        self._wait_for_provisioner(client)
         self._import_template(client)
         self._prepare_workspace(client)
 
@@ -147,6 +151,13 @@ class Quickstart:
                 request = CreateTemplateVersionRequest(message="Starter template")
                 push_archive(client, TEMPLATE, Upload(pack_directory(starters[TEMPLATE]), request), stream=log)
             done(f"Template {TEMPLATE} imported")
+
+    def _wait_for_provisioner(self, client: Client) -> None:
+        """The server's own provisioners connect a moment after it answers; an import explains what else it is."""
+        for _ in range(int(PROVISIONER_WAIT_S / POLL_S)):
+            if provisioners.list_daemons(client, "default", 1, is_offline_shown=False):
+                return
+            time.sleep(POLL_S)
 
     def _prepare_workspace(self, client: Client) -> None:
         with step(f"Building workspace {WORKSPACE}") as done:
