@@ -250,3 +250,10 @@ async def test_version_names_pages_and_messages(api: Api, owner: httpx.AsyncClie
     assert (await owner.get(f"{path}/v2")).status_code == 404
     first = await owner.get(f"/organizations/default/templates/many/versions/{listed[0]['name']}/previous")
     assert first.status_code == 404
+
+
+async def test_an_import_that_waits_says_for_whom(owner: httpx.AsyncClient) -> None:
+    version = await create_version(owner, tags={"region": "mars"})
+    assert "region=mars" in version["matched_provisioners"]["reason"]
+    shown = (await owner.get(f"/templateversions/{version['id']}")).json()
+    assert "region=mars" in shown["job"]["waiting_reason"]

@@ -82,7 +82,7 @@ def version_view(
         updated_at=row.updated_at,
         name=row.name,
         message=row.message,
-        job=version_job_view(row, queue=queue),
+        job=version_job_view(row, queue=queue, matched=matched),
         readme=row.readme,
         created_by=MinimalUser(
             row.created_by, row.created_by_username, row.created_by_name, row.created_by_avatar_url
@@ -95,9 +95,11 @@ def version_view(
     )
 
 
-def version_job_view(row: VersionRow, *, queue: tuple[int, int]) -> ProvisionerJob:
+def version_job_view(
+    row: VersionRow, *, queue: tuple[int, int], matched: MatchedProvisioners | None = None
+) -> ProvisionerJob:
     """A version's import job."""
-    return job_view(row.job, queue=queue, worker_name=row.worker_name, metadata=job_metadata(row))
+    return job_view(row.job, queue=queue, worker_name=row.worker_name, metadata=job_metadata(row), matched=matched)
 
 
 def job_metadata(row: VersionRow) -> JobMetadata:
