@@ -46,18 +46,14 @@ async def create_workspace(
     if request.autostart_schedule:
         parse_schedule(request.autostart_schedule)
     async with services.pool.acquire() as connection:
-        version = await _load_version(connection, actor, request)
-    check(actor, "template:use", organization_id=version.organization_id)
-    check(actor, "workspace:create", owner_id=owner_id, organization_id=version.organization_id)
+        version = await _load_usable_version(connection, actor, owner_id, request)
     given = preset_values(version, request.template_version_preset_id, request.rich_parameter_values)
     evaluated = await evaluate_start(services, actor, owner_id, version, given)
     async with transaction(services.pool) as connection:
         owner = await write_queries.get_owner(connection, owner_id)
         if owner is None:
             raise NotFound
-        version = await _load_version(connection, actor, request)
-        check(actor, "template:use", organization_id=version.organization_id)
-        check(actor, "workspace:create", owner_id=owner_id, organization_id=version.organization_id)
+        version = await _load_usable_version(connection, actor, owner_id, request)
         if organization_id is not None and organization_id != version.organization_id:
             raise NotFound("This organization has no such template.")
         if version.organization_id not in owner.organization_ids:
@@ -232,6 +228,15 @@ async def _lock(connection: Connection, workspace_id: UUID) -> WorkspaceHead:
     if workspace is None:
         raise NotFound
     return workspace
+
+
+async def _load_usable_version(
+    connection: Connection, actor: Actor, owner_id: UUID, request: CreateWorkspaceRequest
+) -> build_queries.VersionRow:
+    version = await _load_version(connection, actor, request)
+    check(actor, "template:use", organization_id=version.organization_id)
+    check(actor, "workspace:create", owner_id=owner_id, organization_id=version.organization_id)
+    return version
 
 
 async def _load_version(
