@@ -132,6 +132,17 @@ class Lane:
 MakeLane = Callable[[], Awaitable[Lane]]
 
 
+async def start_lane(make: MakeLane) -> Lane:
+    """A lane whose Terraform is loaded. Raises WorkerLost."""
+    lane = await make()
+    try:
+        await lane.wait_loaded()
+    except BaseException:
+        await lane.close()
+        raise
+    return lane
+
+
 class Lanes:
     """Warm lanes: one bound to what the last job used, and one that is fresh where that helps; never more."""
 
@@ -176,7 +187,7 @@ class Lanes:
     def prepare(self) -> None:
         """Starts a fresh lane in the background unless there is one."""
         if self._fresh is None and not self._is_closed:
-            self._fresh = asyncio.create_task(self._start(), name="fresh lane")
+            self._fresh = asyncio.create_task(start_lane(self._make), name="fresh lane")
 
     def renew(self) -> None:
         """Discards the idle lanes: what their workers were started with counts no more."""
@@ -214,16 +225,7 @@ class Lanes:
             if lane.is_alive:
                 return lane
             self._discard(lane)
-        return await self._start()
-
-    async def _start(self) -> Lane:
-        lane = await self._make()
-        try:
-            await lane.wait_loaded()
-        except BaseException:
-            await lane.close()
-            raise
-        return lane
+        return await start_lane(self._make)
 
     def _retire(self) -> None:
         if self._bound:

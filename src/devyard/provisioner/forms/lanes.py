@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from devyard.provisioner.engine.lane import Lane, MakeLane
+from devyard.provisioner.engine.lane import Lane, MakeLane, start_lane
 
 IDLE_S = 300.0
 MAX_USES = 200
@@ -35,7 +35,7 @@ class FormLanes:
         async with self._free:
             self._used += 1
             try:
-                lane = self._take_idle(key) or await self._start()
+                lane = self._take_idle(key) or await start_lane(self._make)
                 lane.key = key
                 lane.uses += 1
                 try:
@@ -67,15 +67,6 @@ class FormLanes:
     def _pop_idle(self, index: int) -> Lane:
         lane, timer = self._idle.pop(index)
         timer.cancel()
-        return lane
-
-    async def _start(self) -> Lane:
-        lane = await self._make()
-        try:
-            await lane.wait_loaded()
-        except BaseException:
-            await lane.close()
-            raise
         return lane
 
     def _give_back(self, lane: Lane) -> None:
