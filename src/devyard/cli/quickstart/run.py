@@ -17,6 +17,7 @@ import msgspec
 
 from devyard.cli.failures import CommandFailed
 from devyard.cli.joblog import ENDED, follow_build
+from devyard.cli.organizations import choose_organization
 from devyard.cli.output import note
 from devyard.cli.quickstart.localserver import LocalServer, choose_address
 from devyard.cli.quickstart.steps import shown_on_failure, step
@@ -149,7 +150,8 @@ class Quickstart:
                 raise CommandFailed(f"This installation lacks the starter template {TEMPLATE!r}.")
             with shown_on_failure() as log:
                 request = CreateTemplateVersionRequest(message="Starter template")
-                push_archive(client, TEMPLATE, Upload(pack_directory(starters[TEMPLATE]), request), stream=log)
+                upload = Upload(pack_directory(starters[TEMPLATE]), request)
+                push_archive(client, choose_organization(client, ""), TEMPLATE, None, upload, stream=log)
             done(f"Template {TEMPLATE} imported")
 
     def _wait_for_provisioner(self, client: Client) -> None:

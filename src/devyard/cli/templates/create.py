@@ -1,7 +1,6 @@
 """`devyard templates create`: a template from a directory, with its first settings."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import click
 
@@ -12,7 +11,13 @@ from devyard.cli.output import note
 from devyard.cli.prompts import confirm
 from devyard.cli.settings import Settings
 from devyard.cli.templates.editing import milliseconds
-from devyard.cli.templates.uploading import find_template, import_archive, read_upload, upload_options
+from devyard.cli.templates.uploading import (
+    UploadOptions,
+    find_template,
+    import_archive,
+    read_upload,
+    upload_options,
+)
 from devyard.sdk import templates
 from devyard.wire.templates import CreateTemplateRequest
 
@@ -44,28 +49,23 @@ def create(
     dormancy_auto_deletion: timedelta | None,
     require_active_version: bool,
     private: bool,
-    directory: Path,
-    message: str,
-    variables_: tuple[str, ...],
-    variables_file: Path | None,
-    tags: tuple[str, ...],
-    ignore_lockfile: bool,
-    yes: bool,
+    options: UploadOptions,
 ) -> None:
     """Make a template from a directory. Later versions: devyard templates push."""
-    asks = settings.is_terminal and not yes
-    if not name and str(directory) == "-":
+    asks = settings.is_terminal and not options.yes
+    if not name and options.is_stdin:
         raise CommandFailed("An archive from stdin has no name: devyard templates create NAME -d -")
-    name = name or directory.resolve().name
-    upload = read_upload(directory, message, variables_, variables_file, tags, ignore_lockfile, asks=asks)
+    directory = options.directory.resolve()
+    name = name or directory.name
+    upload = read_upload(options, asks=asks)
     client = settings.client()
     organization_id = choose_organization(client, org)
     if find_template(client, organization_id, name):
         raise CommandFailed(
             f"There is a template {name!r} already. Upload its next version with: devyard templates push {name}"
         )
-    if asks and str(directory) != "-":
-        confirm(f"Upload {directory.resolve()} as new template {name}?", default=True)
+    if asks and not options.is_stdin:
+        confirm(f"Upload {directory} as new template {name}?", default=True)
     version = import_archive(client, organization_id, upload, is_verbose=settings.is_verbose)
     request = CreateTemplateRequest(
         name,

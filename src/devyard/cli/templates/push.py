@@ -1,7 +1,5 @@
 """`devyard templates push`: a directory becomes a template's next version, imported, and active."""
 
-from pathlib import Path
-
 import click
 
 from devyard.cli.failures import CommandFailed
@@ -12,6 +10,7 @@ from devyard.cli.settings import Settings
 from devyard.cli.switches import SwitchCommand
 from devyard.cli.templates.uploading import (
     IMPLIED_TAGS,
+    UploadOptions,
     find_template,
     push_archive,
     read_upload,
@@ -37,31 +36,26 @@ def push(
     activate: bool,
     version_name: str,
     always_prompt: bool,
-    directory: Path,
-    message: str,
-    variables_: tuple[str, ...],
-    variables_file: Path | None,
-    tags: tuple[str, ...],
-    ignore_lockfile: bool,
-    yes: bool,
+    options: UploadOptions,
 ) -> None:
     """Upload a directory as a template's next version (the first one makes the template)."""
-    asks = settings.is_terminal and not yes
-    if not name and str(directory) == "-":
+    asks = settings.is_terminal and not options.yes
+    if not name and options.is_stdin:
         raise CommandFailed("Which template? An archive from stdin has no name: devyard templates push NAME -d -")
-    name = name or directory.resolve().name
-    upload = read_upload(directory, message, variables_, variables_file, tags, ignore_lockfile, asks=asks)
+    directory = options.directory.resolve()
+    name = name or directory.name
+    upload = read_upload(options, asks=asks)
     upload.request.name = version_name
     client = settings.client()
     organization_id = choose_organization(client, org)
     template = find_template(client, organization_id, name)
-    if template and not tags:
+    if template and not options.tags:
         upload.request.tags = _kept_tags(client, template)
-    if asks and str(directory) != "-":
+    if asks and not options.is_stdin:
         what = f"a new version of template {name}" if template else f"new template {name}"
-        confirm(f"Upload {directory.resolve()} as {what}?", default=True)
+        confirm(f"Upload {directory} as {what}?", default=True)
     template, version = push_archive(
-        client, name, upload, organization=organization_id, activates=activate, is_verbose=settings.is_verbose
+        client, organization_id, name, template, upload, activates=activate, is_verbose=settings.is_verbose
     )
     is_active = activate or template.active_version_id == version.id
     note(f"Template {name}: version {version.name} is imported and {'active' if is_active else 'not active yet'}.")

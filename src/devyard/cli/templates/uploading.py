@@ -4,9 +4,10 @@ Called by push, create and quickstart. Invariant: a template is made, or a versi
 has succeeded.
 """
 
+import functools
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,7 +16,6 @@ import msgspec
 
 from devyard.cli.failures import CommandFailed
 from devyard.cli.joblog import follow_import
-from devyard.cli.organizations import choose_organization
 from devyard.cli.output import note, plain
 from devyard.cli.settings import variables
 from devyard.cli.templates.archive import pack_directory, read_archive
@@ -48,8 +48,34 @@ class Upload:
     """Whether somebody can be asked for the values of variables."""
 
 
+@dataclass(frozen=True)
+class UploadOptions:
+    """What the options of `upload_options` were given."""
+
+    directory: Path
+    message: str
+    variables_: tuple[str, ...]
+    variables_file: Path | None
+    tags: tuple[str, ...]
+    ignore_lockfile: bool
+    yes: bool
+
+    @property
+    def is_stdin(self) -> bool:
+        """An archive comes from stdin rather than a directory from disk."""
+        return str(self.directory) == "-"
+
+
 def upload_options(function: Any) -> Any:
-    """Options of `push` and `create` that say what is uploaded and how it is imported."""
+    """Options of `push` and `create` that say what is uploaded and how it is imported; it gets `options`."""
+
+    @functools.wraps(function)
+    def collect(*arguments: Any, **given: Any) -> Any:
+        names = [field_.name for field_ in fields(UploadOptions)]
+        collected = UploadOptions(**{name: given.pop(name) for name in names})
+        return function(*arguments, options=collected, **given)
+
+    decorated: Any = collect
     options: tuple[Callable[[Any], Any], ...] = (
         click.option("-y", "--yes", is_flag=True, help="Ask nothing."),
         click.option(
@@ -79,48 +105,41 @@ def upload_options(function: Any) -> Any:
         ),
     )
     for option in options:
-        function = option(function)
-    return function
+        decorated = option(decorated)
+    return decorated
 
 
-def read_upload(
-    directory: Path,
-    message: str,
-    variables_: tuple[str, ...],
-    variables_file: Path | None,
-    tags: tuple[str, ...],
-    ignore_lockfile: bool,
-    *,
-    asks: bool,
-) -> Upload:
+def read_upload(options: UploadOptions, *, asks: bool) -> Upload:
     """What the options say, read from disk or stdin. Raises CommandFailed."""
-    values = read_parameter_file(variables_file) if variables_file else {}
-    values |= parse_pairs(variables_, "--variable")
+    values = read_parameter_file(options.variables_file) if options.variables_file else {}
+    values |= parse_pairs(options.variables_, "--variable")
     request = CreateTemplateVersionRequest(
-        message=message,
-        tags={} if tags == ("-",) else parse_pairs(tags, "--provisioner-tag"),
+        message=options.message,
+        tags={} if options.tags == ("-",) else parse_pairs(options.tags, "--provisioner-tag"),
         user_variable_values=[VariableValue(key, value) for key, value in values.items()],
     )
-    if str(directory) == "-":
+    if options.is_stdin:
         data, content_type = read_archive(sys.stdin.buffer)
         return Upload(data, request, content_type)
-    leaves_out = (LOCK_FILE,) if ignore_lockfile else ()
-    return Upload(pack_directory(directory, leaves_out), request, asks=asks)
+    leaves_out = (LOCK_FILE,) if options.ignore_lockfile else ()
+    return Upload(pack_directory(options.directory, leaves_out), request, asks=asks)
 
 
 def push_archive(
     client: Client,
+    organization_id: str,
     name: str,
+    template: Template | None,
     upload: Upload,
     *,
-    organization: str = "",
     activates: bool = True,
     stream: TextIO | None = None,
     is_verbose: bool = False,
 ) -> tuple[Template, TemplateVersion]:
-    """Uploads, imports with a live log, and promotes or creates. Raises CommandFailed."""
-    organization_id = choose_organization(client, organization)
-    template = find_template(client, organization_id, name)
+    """Uploads, imports with a live log, and promotes, or makes `name` where `template` is None.
+
+    Raises CommandFailed.
+    """
     upload.request.template_id = template.id if template else None
     version = import_archive(client, organization_id, upload, stream=stream, is_verbose=is_verbose)
     if template is None:
